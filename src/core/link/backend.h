@@ -1,0 +1,184 @@
+/* backend.h - what a transport is to the core: a table of functions that move frames.
+ *
+ * A transport never decodes a body, retries, times out, correlates or calls user code. The core owns deadlines, ids, retries,
+ * overload limits, the order of handlers and the policy for dead letters.
+ *
+ * Locks. One lock a handle, the link's. Every slot is called with it held and none may block, except `step`, `wait` and `wake`,
+ * which are called without it. `step` and `wait` are called by one thread at a time, the driver; `wake` by any thread, also in a
+ * signal handler. A turn of the driver is
+ *
+ *     flush (lock)  ->  step (no lock)  ->  pump (lock)  ->  wait (no lock)  ->  …
+ *
+ * so: send, settle and the like only note down; flush makes the batch (a socket writes here); step does what blocks (SQL); pump
+ * hands up what came. Upcalls are made from pump and from nowhere else, with the lock held.
+ *
+ * References. A slot or an upcall that takes a frame is given one reference, unless it says "borrows".
+ *
+ * A table is const and static. State of `state_size` bytes is allocated and zeroed by the core and handed to every slot as `self`. */
+#ifndef FERRY_LINK_BACKEND_H
+#define FERRY_LINK_BACKEND_H
+
+#include "base/log.h"
+#include "data/url.h"
+#include "wire/frame.h"
+
+typedef enum ferry__lane {
+    FERRY__CALLS,       /* someone waits: transient, bound by a deadline, served first */
+    FERRY__POSTS,       /* durable, retried, dead-lettered */
+    FERRY__REPLIES,     /* to one handle */
+    FERRY__CONTROLS,    /* to every handle that serves a name */
+    FERRY__EVENTS
+} ferry__lane;
+
+/* Where frames go. Made once a name by the core and kept until close. A reply has none: it goes to its id's client. */
+typedef struct ferry__target {
+    ferry__lane lane; /* CALLS, POSTS, CONTROLS, EVENTS */
+    const char *name; /* service or domain */
+    void       *data; /* the transport's own; it frees it in close */
+} ferry__target;
+
+/* What an event subscription wants. */
+typedef struct ferry__wish {
+    const char *group;    /* NULL: everything, for this source alone */
+    const char *pattern;  /* "order.*" */
+    ferry_from  from;     /* where a group without a position starts */
+    int64_t     time_ms;
+    const char *position;
+} ferry__wish;
+
+/* Where frames come from. Made by the core; alive from listen until unlisten returned. */
+typedef struct ferry__source {
+    ferry__lane        lane;
+    const char        *name; /* service, domain; NULL for REPLIES: the handle's own address */
+    const ferry__wish *wish; /* EVENTS only */
+    void              *data; /* the transport's own; it frees it in unlisten and close */
+    void              *owner; /* the core's */
+} ferry__source;
+
+typedef enum ferry__fate {
+    FERRY__ACCEPTED, /* the broker has it */
+    FERRY__REFUSED,  /* certainly not executed: returned, no such name, full, denied */
+    FERRY__LOST      /* the link went down in between: unknown */
+} ferry__fate;
+
+typedef enum ferry__presence {
+    FERRY__NEVER, /* nobody ever served that name */
+    FERRY__GONE,  /* served once, nobody alive now */
+    FERRY__ALIVE
+} ferry__presence;
+
+typedef enum ferry__state {
+    FERRY__DOWN,   /* not connected; the transport goes on trying, paced by ferry__config.backoff */
+    FERRY__UP,
+    FERRY__BLOCKED /* connected, and the broker takes nothing: sends answer OVERLOADED at once */
+} ferry__state;
+
+/* One administrative question. Made by the core, which keeps it until `answered`. */
+typedef enum ferry__ask {
+    FERRY__DEAD_BROWSE,  /* records of box `name` (NULL: of all boxes) behind cursor `after`, at most `limit` */
+    FERRY__DEAD_REMOVE,  /* the record `id` of box `name`; count = 1 or 0 */
+    FERRY__TOPIC_LIST, FERRY__TOPIC_CREATE, FERRY__TOPIC_DESCRIBE, FERRY__TOPIC_DELETE, FERRY__TOPIC_PURGE,
+    FERRY__LAG,
+    FERRY__DOCTOR        /* facts for a person, as a map in `answer`; "warnings" is a list of texts */
+} ferry__ask;
+
+typedef struct ferry__admin {
+    ferry__ask          ask;
+    const char         *name, *id, *after;
+    size_t              limit;
+    ferry_status        status; /* the answer: OK, NOT_FOUND, UNSUPPORTED, … */
+    char                why[FERRY_WHY_SIZE];
+    int64_t             count;
+    ferry_value        *answer; /* DEAD_BROWSE: a list of [cursor, box, record as bytes]; owned by the core once answered */
+    struct ferry__admin *next;  /* the transport's while it has it */
+    void               *owner;
+} ferry__admin;
+
+/* What a transport tells the core. */
+typedef struct ferry__up ferry__up;
+struct ferry__up {
+    void (*frame)(ferry__up *up, ferry__source *source, ferry__frame *frame);
+    /* Once for each frame sent whose kind is CALL, POST or EVENT. Borrows the frame: the transport unrefs it afterwards. */
+    void (*outcome)(ferry__up *up, ferry__frame *frame, ferry__fate fate, ferry_status status, const char *why);
+    /* Once for each settle and hand_back. Not OK: the broker will deliver that frame again. */
+    void (*settled)(ferry__up *up, size_t how_many, ferry_status status, const char *why);
+    void (*withdrawn)(ferry__up *up, ferry__frame *frame, bool yes); /* borrows */
+    void (*probed)(ferry__up *up, ferry__target *target, ferry__presence presence); /* also unasked, whenever it learns */
+    void (*state)(ferry__up *up, ferry__state state, ferry_status why, const char *text);
+    void (*answered)(ferry__up *up, ferry__admin *admin);
+    const ferry__log *log;
+};
+
+/* What every transport is told at open. Lives as long as the state does. */
+typedef struct ferry__config {
+    const char   *ns;         /* prefix of every name on the broker */
+    const char   *name;       /* who we are, for people */
+    unsigned char client[16]; /* our address for replies */
+    unsigned      partitions; /* parts of a lane or domain for messages with a key */
+    size_t        max_message;
+    size_t        max_queued; /* frames: beyond, a send is REFUSED as OVERLOADED */
+    int           backoff_ms, backoff_max_ms; /* between attempts to connect, doubled each time, with jitter */
+    int64_t       done_ms;    /* how long, and */
+    size_t        done_count; /* how many ids of handled posts are remembered */
+} ferry__config;
+
+enum { /* ability bits */
+    FERRY__STEPS = 1,       /* work waits for the driver's `step`; else flush has done it all */
+    FERRY__WITHDRAWS = 2,
+    FERRY__REMEMBERS = 4,   /* drops posts whose id is done, for all servers; else the core does it for its own */
+    FERRY__REDELIVERS = 8,  /* an accepted call outlives its server and our link: never sent twice by the core */
+    FERRY__DURABLE = 16,    /* an accepted post survives kill -9 of the broker */
+    FERRY__CANCELS = 32,    /* has CONTROLS */
+    FERRY__REPLAYS = 64     /* EARLIEST, TIME, POSITION */
+};
+
+/* The optional half: an absent slot is an ability that the transport does not have. */
+typedef struct ferry__abilities {
+    void (*withdraw)(void *self, ferry__target *target, ferry__frame *frame); /* borrows a sent frame; answered by `withdrawn` */
+    void (*begin)(void *self, ferry__frame *frame); /* borrows: its handler starts now. What never began is fresh if we die */
+    void (*touch)(void *self, ferry__frame *frame); /* borrows: keep it, its handler is long */
+    void (*seek)(void *self, ferry__source *source, const ferry__wish *to);
+    void (*ends)(void *self, ferry__source *source);
+    void (*admin)(void *self, ferry__admin *admin);
+} ferry__abilities;
+
+typedef struct ferry__backend {
+    const char             *scheme; /* "file" */
+    const char             *about;  /* one line for people */
+    size_t                  state_size;
+    unsigned                bits;
+    const ferry__setting   *settings;
+    const ferry__abilities *more; /* NULL: none */
+
+    /* Start connecting. INVALID and the like with a reason: the handle is then a broken one, close is called all the same. */
+    ferry_status (*open)(void *self, ferry__up *up, const ferry__config *config, const ferry__url *url, char *why);
+    /* Let go: nothing is called afterwards. Sends without an outcome get none. Called without the lock, by one thread. May block shortly. */
+    void (*close)(void *self);
+    void (*abandon)(void *self); /* after a fork, in the child: free memory; touch no socket, no lock, no file */
+
+    ferry_status (*listen)(void *self, ferry__source *source);
+    void (*unlisten)(void *self, ferry__source *source); /* nothing more from it; what was handed up stays ours */
+    void (*credit)(void *self, ferry__source *source, int frames); /* so many more may be handed up; starts at 0 */
+
+    void (*send)(void *self, ferry__target *target, ferry__frame *frame); /* target NULL: a reply. Takes a reference */
+    void (*flush)(void *self);
+    void (*settle)(void *self, ferry__frame *frame);                       /* handled, after the replies sent before; takes */
+    void (*retry)(void *self, ferry__frame *frame, int delay_ms);          /* again later, with frame->attempt as it is now; takes */
+    void (*bury)(void *self, ferry__frame *frame, const char *box, const void *record, size_t length); /* to the dead letters; takes; copies the record */
+    void (*hand_back)(void *self, ferry__frame *frame);                    /* as fresh: it was not started; takes */
+
+    void (*wait)(void *self, int ms); /* until something may have come, wake was called, or ms passed (-1: for ever) */
+    void (*wake)(void *self);
+    void (*step)(void *self); /* NULL unless STEPS */
+    void (*pump)(void *self);
+    void (*probe)(void *self, ferry__target *target);
+    int  (*next_ms)(void *self, int64_t now_ms); /* own timers: `wait` at most so long; -1: none */
+    int  (*fd)(void *self); /* readable when there is something to do; made on the first call; -1: cannot */
+} ferry__backend;
+
+/* The transports that were built in; ends with NULL. src/backends/backends.c is the only list of names. */
+extern const ferry__backend *const ferry__backends[];
+/* The known names that were left out of this build, for the message; ends with NULL. */
+extern const char *const ferry__backends_absent[];
+
+#endif
