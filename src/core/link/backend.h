@@ -120,6 +120,10 @@ typedef struct ferry__config {
     int           backoff_ms, backoff_max_ms; /* between attempts to connect, doubled each time, with jitter */
     int64_t       done_ms;    /* how long, and */
     size_t        done_count; /* how many ids of handled posts are remembered */
+
+    /* Decorators only: what they wrap, opened and closed by them. */
+    const struct ferry__backend *inner;
+    void                        *inner_self;
 } ferry__config;
 
 enum { /* ability bits */
