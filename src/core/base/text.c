@@ -35,7 +35,7 @@ void ferry__guess_try(ferry__guess *g, const char *name)
 {
     unsigned distance = ferry__text_distance(g->word, name);
     size_t length = strlen(g->word);
-    unsigned allowed = length <= 3 ? 1 : length <= 5 ? 2 : 3;
+    unsigned allowed = length <= 1 ? 0 : length <= 3 ? 1 : length <= 5 ? 2 : 3;
     if (distance <= allowed && (!g->best || distance < g->distance)) {
         g->best = name;
         g->distance = distance;
