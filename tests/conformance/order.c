@@ -1,0 +1,145 @@
+/* order.c - how many handlers run at once, and in which order. */
+#include "kit.h"
+
+#include <pthread.h>
+
+enum { CALLS = 200, KEYS = 8 };
+
+/* Each call carries [key, number]; numbers of a key must come in order, and never two of a key at once. */
+typedef struct watched {
+    atomic_int inside, most, last[KEYS], busy[KEYS], wrong, total;
+} watched;
+
+static void enter(watched *w, int key, int number)
+{
+    int now = atomic_fetch_add(&w->inside, 1) + 1, most = atomic_load(&w->most);
+    while (now > most && !atomic_compare_exchange_weak(&w->most, &most, now))
+        continue;
+    if (atomic_fetch_add(&w->busy[key], 1) != 0 || atomic_exchange(&w->last[key], number) != number - 1)
+        atomic_fetch_add(&w->wrong, 1);
+}
+
+static void watched_work(ferry_request *req, void *arg)
+{
+    watched *w = arg;
+    const ferry_value *data = ferry_request_data(req);
+    int key = (int)ferry_as_int(ferry_at(data, 0), 0), number = (int)ferry_as_int(ferry_at(data, 1), 0);
+    enter(w, key, number);
+    if (number % 10 == key)
+        test_pause(INT64_MAX); /* let another worker overtake, if it may */
+    atomic_fetch_sub(&w->busy[key], 1);
+    atomic_fetch_sub(&w->inside, 1);
+    atomic_fetch_add(&w->total, 1);
+}
+
+static void send_all(ferry *c, bool with_key)
+{
+    ferry_future *f[CALLS];
+    for (int i = 0; i < CALLS; i++) {
+        int key = with_key ? i % KEYS : 0, number = with_key ? i / KEYS + 1 : i + 1;
+        f[i] = ferry_async(c, FERRY_POST, "work.do", ferry_list(key, number),
+                           FERRY_CALL(.key = with_key ? test_text("key%d", key) : NULL, .timeout_ms = KIT_SOON_MS));
+    }
+    for (int i = 0; i < CALLS; i++)
+        KIT_OK(ferry_await(f[i]));
+}
+
+CONFORMANCE(one_worker_one_at_a_time_in_order)
+{
+    watched w = {0};
+    ferry *s = kit_serve("work.do", watched_work, &w), *c = kit_open(NULL);
+    send_all(c, false);
+    CHECK_INT(atomic_load(&w.wrong), 0);
+    CHECK_INT(atomic_load(&w.most), 1);
+    CHECK_INT(atomic_load(&w.total), CALLS);
+    kit_close(c);
+    kit_close(s);
+}
+
+CONFORMANCE(workers_in_order_for_each_key)
+{
+    watched w = {0};
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.workers = 4), "work.do", watched_work, &w, NULL), *c = kit_open(NULL);
+    send_all(c, true);
+    CHECK_INT(atomic_load(&w.wrong), 0);
+    CHECK_INT(atomic_load(&w.total), CALLS);
+    kit_close(c);
+    kit_close(s);
+}
+
+CONFORMANCE(workers_side_by_side)
+{
+    enum { WORKERS = 4 };
+    kit_gate gate = {0};
+    ferry_future *f[WORKERS + 1];
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.workers = WORKERS), "slow.echo", kit_gated, &gate, NULL), *c = kit_open(NULL);
+    for (int i = 0; i <= WORKERS; i++)
+        f[i] = ferry_async(c, FERRY_POST, "slow.echo", ferry_int(i), NULL);
+    CHECK_SOON(atomic_load(&gate.entered) == WORKERS, KIT_SOON_MS);
+    CHECK_INT(ferry_await_any(f, WORKERS + 1, 50), WORKERS + 1);
+    CHECK_INT(atomic_load(&gate.entered), WORKERS); /* no more than that at once */
+    atomic_store(&gate.open, true);
+    for (int i = 0; i <= WORKERS; i++)
+        KIT_INT(ferry_await(f[i]), i);
+    kit_close(c);
+    kit_close(s);
+}
+
+CONFORMANCE(equal_keys_wait_other_keys_do_not)
+{
+    kit_gate gate = {0};
+    ferry *s = kit_open(FERRY_OPTIONS(.workers = 4)), *c = kit_open(NULL);
+    CHECK_STATUS(ferry_handle(s, "slow.echo", kit_gated, &gate, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_handle(s, "slow.quick", kit_echo, NULL, NULL), FERRY_OK);
+    kit_start(s, "slow");
+    ferry_future *first = ferry_async(c, FERRY_POST, "slow.echo", ferry_int(1), FERRY_CALL(.key = "a"));
+    CHECK_SOON(atomic_load(&gate.entered) == 1, KIT_SOON_MS);
+    ferry_future *second = ferry_async(c, FERRY_POST, "slow.quick", ferry_int(2), FERRY_CALL(.key = "a"));
+    KIT_INT(ferry_post(c, "slow.quick", ferry_int(3), FERRY_CALL(.key = "b")), 3);
+    KIT_INT(ferry_post(c, "slow.quick", ferry_int(4), NULL), 4);
+    CHECK_INT(ferry_await_any(&second, 1, 50), 1);
+    atomic_store(&gate.open, true);
+    KIT_INT(ferry_await(first), 1);
+    KIT_INT(ferry_await(second), 2);
+    kit_close(c);
+    kit_close(s);
+}
+
+CONFORMANCE(two_servers_share_the_work)
+{
+    kit_gate one = {0}, two = {0};
+    ferry *a = kit_serve("slow.echo", kit_gated, &one), *b = kit_serve("slow.echo", kit_gated, &two), *c = kit_open(NULL);
+    ferry_future *f[2] = {ferry_async(c, FERRY_GET, "slow.echo", ferry_int(0), NULL),
+                          ferry_async(c, FERRY_GET, "slow.echo", ferry_int(1), NULL)};
+    CHECK_SOON(atomic_load(&one.entered) == 1 && atomic_load(&two.entered) == 1, KIT_SOON_MS);
+    atomic_store(&one.open, true);
+    atomic_store(&two.open, true);
+    KIT_INT(ferry_await(f[0]), 0);
+    KIT_INT(ferry_await(f[1]), 1);
+    kit_close(c);
+    kit_close(b);
+    kit_close(a);
+}
+
+/* ---- Posts across servers ------------------------------------------------------------------------------------------- */
+
+static void send_posts(ferry *c, int each)
+{
+    for (int i = 0; i < each * KEYS; i++)
+        CHECK_STATUS(ferry_post_no_wait(c, "work.do", ferry_list(i % KEYS, i / KEYS + 1),
+                                        FERRY_CALL(.key = test_text("key%d", i % KEYS))), FERRY_OK);
+}
+
+CONFORMANCE(posts_in_order_for_each_key_across_servers)
+{
+    enum { EACH = 25 };
+    watched w = {0};
+    ferry *a = kit_serve_with(FERRY_OPTIONS(.workers = 2), "work.do", watched_work, &w, NULL);
+    ferry *b = kit_serve_with(FERRY_OPTIONS(.workers = 2), "work.do", watched_work, &w, NULL), *c = kit_open(NULL);
+    send_posts(c, EACH);
+    CHECK_SOON(atomic_load(&w.total) == EACH * KEYS, KIT_SOON_MS);
+    CHECK_INT(atomic_load(&w.wrong), 0);
+    kit_close(c);
+    kit_close(b);
+    kit_close(a);
+}
