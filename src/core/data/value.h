@@ -17,7 +17,15 @@ ferry_status ferry__value_scan(const void *msgpack, size_t length, char *why);
 /* Scans and decodes. Strings are copied, bytes are borrowed: msgpack must outlive the value. The root belongs to the caller. */
 ferry_status ferry__value_decode(const void *msgpack, size_t length, ferry_value **made, char *why);
 
-/* Out of memory somewhere inside. */
-bool ferry__value_broken(const ferry_value *v);
+/* What went wrong while v was built: OK, NO_MEMORY, INVALID (not UTF-8, too deep, put into a scalar …) or TOO_BIG; and in a sentence,
+ * "" if nothing. ferry__value_measure answers the same. */
+ferry_status ferry__value_status(const ferry_value *v);
+const char  *ferry__value_flaw(const ferry_value *v);
+bool         ferry__value_broken(const ferry_value *v); /* the status is not OK */
+
+/* Keys into variables, all or nothing. `bad` (NULL is fine) is called once for each key that is missing or mistyped: "missing", "expected
+ * an integer, got a string", "out of range for int"; the key without its '?'. Key "" with "expected a map, got a list": v itself. */
+bool ferry__value_read(const ferry_value *v, size_t n, const ferry_slot *keys_and_slots,
+                       void (*bad)(void *arg, const char *key, const char *message), void *arg);
 
 #endif
