@@ -1,0 +1,252 @@
+/* link.c - the driver's role, followers, and the background; the rules are in link.h. */
+#include "link/link.h"
+
+#include "base/clock.h"
+#include "base/thread.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    CORK_MS = 1,     /* unflushed work of a caller who is about to wait anyway */
+    TICK_MS = 1,     /* how the background sleeps after it had work */
+    TICKS = 50       /* how often, before it sleeps for good */
+};
+
+/* ---- one turn of the driver ---- */
+
+static void work(ferry__link *l)
+{
+    l->dirty = false;
+    l->backend->flush(l->self);
+    if (l->bits & FERRY__STEPS) {
+        ferry__link_unlock(l);
+        l->backend->step(l->self);
+        ferry__link_lock(l);
+    }
+    l->backend->pump(l->self);
+    l->now_ms = ferry__now_ms();
+    ferry__wheel_run(&l->wheel, l->now_ms);
+    l->hooks->turned(l);
+    ferry__jobs_wake(l, l->driver->worker ? 1 : 0);
+}
+
+static int least_wait(int a, int b)
+{
+    return a < 0 ? b : b < 0 ? a : a < b ? a : b;
+}
+
+static int until(const ferry__link *l, int64_t at_ms)
+{
+    int64_t left = at_ms - l->now_ms;
+    return at_ms == INT64_MAX ? -1 : left <= 0 ? 0 : left > 1000000 ? 1000000 : (int)left;
+}
+
+static void nap(ferry__link *l, int64_t at_ms)
+{
+    int ms = least_wait(until(l, at_ms), ferry__wheel_next(&l->wheel, l->now_ms));
+    ms = least_wait(ms, l->backend->next_ms(l->self, l->now_ms));
+    if (ms == 0)
+        return;
+    l->sleeping = true;
+    ferry__link_unlock(l);
+    l->backend->wait(l->self, ms);
+    ferry__link_lock(l);
+    l->sleeping = false;
+}
+
+static bool may_sleep(const ferry__link *l, const ferry__waiter *w)
+{
+    return !w->poked && !l->dirty && !l->wants_role && !(w->worker && l->jobs.ready > 0);
+}
+
+static void drive(ferry__link *l, ferry__waiter *w, int64_t at_ms)
+{
+    l->driver = w;
+    work(l);
+    if (may_sleep(l, w))
+        nap(l, at_ms);
+    l->driver = NULL;
+}
+
+static void follow(ferry__link *l, ferry__waiter *w, int64_t at_ms)
+{
+    if (l->driver == &l->behind && w != &l->behind) {
+        l->wants_role = true;
+        if (l->sleeping)
+            l->backend->wake(l->self);
+    }
+    unsigned seen = ferry__bell_seen(&w->bell);
+    l->now_ms = ferry__now_ms();
+    int ms = until(l, at_ms);
+    ferry__list_append(&l->followers, &w->node);
+    ferry__link_unlock(l);
+    if (ms != 0)
+        ferry__bell_sleep(&w->bell, seen, ms, false);
+    ferry__link_lock(l);
+    ferry__list_remove(&w->node);
+}
+
+void ferry__link_wait(ferry__link *l, ferry__waiter *w, int64_t until_ms)
+{
+    if (w->poked)
+        return;
+    if (l->driver)
+        follow(l, w, until_ms);
+    else
+        drive(l, w, until_ms);
+}
+
+void ferry__link_turn(ferry__link *l, ferry__waiter *w)
+{
+    if (l->driver)
+        return;
+    l->driver = w;
+    work(l);
+    l->driver = NULL;
+}
+
+/* ---- waking ---- */
+
+void ferry__waiter_init(ferry__waiter *w)
+{
+    memset(w, 0, sizeof *w);
+    ferry__list_init(&w->node);
+    ferry__list_init(&w->place);
+}
+
+void ferry__waiter_poke(ferry__link *l, ferry__waiter *w)
+{
+    w->poked = true;
+    if (l->driver != w)
+        ferry__bell_ring(&w->bell);
+    else if (l->sleeping)
+        l->backend->wake(l->self);
+}
+
+void ferry__link_watch(ferry__link *l, ferry__waiter *w)
+{
+    ferry__list_append(&l->watchers, &w->place);
+}
+
+void ferry__link_poke_watchers(ferry__link *l)
+{
+    for (ferry__node *n = l->watchers.next; n != &l->watchers; n = n->next)
+        ferry__waiter_poke(l, FERRY__OF(n, ferry__waiter, place));
+}
+
+static bool unattended(const ferry__link *l)
+{
+    return l->dirty || l->alone > 0 || l->probing > 0 || l->settling > 0 || l->jobs.running > 0;
+}
+
+void ferry__link_leave(ferry__link *l)
+{
+    if (l->driver)
+        return;
+    if (!ferry__list_empty(&l->followers))
+        ferry__bell_ring(&FERRY__OF(l->followers.next, ferry__waiter, node)->bell);
+    else if (unattended(l))
+        ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
+}
+
+static void signal_loop(ferry__link *l)
+{
+    uint64_t one = 1;
+    if (write(l->loop_event, &one, sizeof one) < 0)
+        return; /* full: it is readable already */
+}
+
+void ferry__link_noted(ferry__link *l, bool stays)
+{
+    l->dirty = true;
+    if (l->looped) {
+        signal_loop(l);
+        return;
+    }
+    if (l->driver) {
+        if (l->sleeping)
+            l->backend->wake(l->self);
+        return;
+    }
+    if (stays)
+        return;
+    bool corked = l->uncollected > 0; /* its caller collects and comes back to wait: one write for many */
+    ferry__link_background_by(l, corked ? ferry__now_ms() + CORK_MS : 0);
+}
+
+/* ---- the background ---- */
+
+static int background_sleep(ferry__link *l)
+{
+    int64_t now = ferry__now_ms();
+    if (l->background_at != INT64_MAX)
+        return l->background_at <= now ? 0 : (int)(l->background_at - now);
+    return l->idle_ticks++ < TICKS ? TICK_MS : -1;
+}
+
+static void background_rest(ferry__link *l)
+{
+    int ms = background_sleep(l);
+    if (ms == 0)
+        return;
+    unsigned seen = ferry__bell_seen(&l->behind.bell);
+    l->background_end = ms < 0 ? INT64_MAX : ferry__now_ms() + ms;
+    ferry__link_unlock(l);
+    ferry__bell_sleep(&l->behind.bell, seen, ms, false);
+    ferry__link_lock(l);
+    l->background_end = 0;
+}
+
+/* While messages that nobody waits for are under way it stays the driver, unless a caller wants the role. */
+static void background_drive(ferry__link *l)
+{
+    l->idle_ticks = 0;
+    l->background_at = INT64_MAX;
+    while (!l->quit && !l->driver && !l->wants_role && unattended(l))
+        ferry__link_wait(l, &l->behind, INT64_MAX);
+    l->wants_role = false;
+    ferry__link_leave(l);
+}
+
+static void *background(void *arg)
+{
+    ferry__link *l = arg;
+    ferry__link_lock(l);
+    while (!l->quit) {
+        l->behind.poked = false;
+        if (l->background_at > ferry__now_ms())
+            background_rest(l);
+        else if (l->driver)
+            l->background_at = INT64_MAX; /* whoever drives now leaves through ferry__link_leave */
+        else
+            background_drive(l);
+    }
+    ferry__link_unlock(l);
+    return NULL;
+}
+
+void ferry__link_background_by(ferry__link *l, int64_t at_ms)
+{
+    if (l->looped || l->quit)
+        return;
+    if (at_ms < l->background_at)
+        l->background_at = at_ms;
+    if (!l->background_runs)
+        l->background_runs = ferry__thread_start(&l->background, "ferry-behind", background, l);
+    else if (l->background_end > l->background_at)
+        ferry__bell_ring(&l->behind.bell);
+}
+
+void ferry__link_stop_background(ferry__link *l)
+{
+    ferry__link_lock(l);
+    l->quit = true;
+    bool runs = l->background_runs;
+    l->background_runs = false;
+    ferry__waiter_poke(l, &l->behind);
+    ferry__link_unlock(l);
+    if (runs)
+        pthread_join(l->background, NULL);
+}

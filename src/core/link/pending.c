@@ -1,0 +1,349 @@
+/* pending.c - the life of one message of ours; the picture is in pending.h. */
+#include "link/pending.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "link/link.h"
+
+#include <string.h>
+
+enum { WITHDRAW_MS = 30 }; /* how long after its deadline a call may wait to learn that it never ran */
+
+/* ---- the table ---- */
+
+bool ferry__table_init(ferry__table *t)
+{
+    t->size = 256;
+    t->count = 0;
+    t->buckets = ferry__zalloc(t->size * sizeof *t->buckets);
+    return t->buckets != NULL;
+}
+
+void ferry__table_done(ferry__table *t)
+{
+    ferry__free(t->buckets);
+    t->buckets = NULL;
+}
+
+static ferry__pending **bucket(const ferry__table *t, uint64_t serial)
+{
+    return &t->buckets[serial & (t->size - 1)];
+}
+
+/* Serials are dense, so buckets fill evenly. Without memory for more the chains just get longer. */
+static void table_grow(ferry__table *t)
+{
+    ferry__table wide = {ferry__zalloc(t->size * 2 * sizeof *t->buckets), t->size * 2, t->count};
+    if (!wide.buckets)
+        return;
+    for (size_t i = 0; i < t->size; i++)
+        for (ferry__pending *p = t->buckets[i], *next; p; p = next) {
+            ferry__pending **to = bucket(&wide, p->frame->id.serial);
+            next = p->chain;
+            p->chain = *to;
+            *to = p;
+        }
+    ferry__free(t->buckets);
+    *t = wide;
+}
+
+void ferry__table_add(ferry__table *t, ferry__pending *p)
+{
+    if (t->count >= t->size)
+        table_grow(t);
+    ferry__pending **to = bucket(t, p->frame->id.serial);
+    p->chain = *to;
+    *to = p;
+    t->count++;
+}
+
+ferry__pending *ferry__table_find(const ferry__table *t, uint64_t serial)
+{
+    ferry__pending *p = *bucket(t, serial);
+    while (p && p->frame->id.serial != serial)
+        p = p->chain;
+    return p;
+}
+
+void ferry__table_remove(ferry__table *t, ferry__pending *p)
+{
+    for (ferry__pending **at = bucket(t, p->frame->id.serial); *at; at = &(*at)->chain)
+        if (*at == p) {
+            *at = p->chain;
+            t->count--;
+            return;
+        }
+}
+
+/* ---- edges ---- */
+
+static bool is_call(const ferry__pending *p)
+{
+    return p->frame->kind == FERRY__CALL;
+}
+
+/* May ferry itself send it again though it may have run? Posts without a wait are at least once, and their id makes them one. */
+static bool repeatable(const ferry__pending *p)
+{
+    return !is_call(p) || !(p->frame->verb & (FERRY_POST | FERRY_PATCH)) || p->frame->idempotency_key.at;
+}
+
+static void count_end(ferry__link *l, const ferry__pending *p)
+{
+    ferry__counters *c = &l->counts;
+    bool ok = p->status == FERRY_OK;
+    if (is_call(p))
+        *(ok ? &c->calls_ok : &c->calls_failed) += 1;
+    else
+        *(ok ? &c->posts_accepted : &c->posts_failed) += 1;
+}
+
+static void detach(ferry__link *l, ferry__pending *p)
+{
+    ferry__timer_clear(&l->wheel, &p->timer);
+    ferry__list_remove(&p->place);
+    ferry__table_remove(&l->table, p);
+    p->frame->owner = NULL;
+    if (p->alone)
+        l->alone--;
+}
+
+/* `ended` may free p and, if it was the last of the handle, nothing of the link: the handle outlives the lock. */
+static void finish(ferry__link *l, ferry__pending *p)
+{
+    detach(l, p);
+    p->stage = FERRY__ENDED;
+    count_end(l, p);
+    p->ended(l, p);
+    if (l->table.count == 0)
+        ferry__link_poke_watchers(l);
+}
+
+void ferry__pending_end(ferry__link *l, ferry__pending *p, ferry_status status, ferry_outcome outcome, const char *why)
+{
+    if (p->stage == FERRY__ENDED)
+        return;
+    p->status = (uint8_t)status;
+    p->outcome = (uint8_t)outcome;
+    p->why = status != FERRY_OK && why ? ferry__strdup(why) : NULL;
+    finish(l, p);
+}
+
+static ferry_outcome known(const ferry__pending *p)
+{
+    return p->tried ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_SENT;
+}
+
+/* Why a held one has not left: the reason that helps most. */
+static void end_late(ferry__link *l, ferry__pending *p)
+{
+    char why[FERRY_WHY_SIZE];
+    ferry_status status = FERRY_TIMEOUT;
+    if (p->stage == FERRY__HELD && l->state != FERRY__UP) {
+        status = FERRY_UNAVAILABLE;
+        ferry__why(why, "no connection before the deadline: %.200s", l->state_why[0] ? l->state_why : "still connecting");
+    } else if (p->stage == FERRY__HELD && p->peer->presence == FERRY__GONE) {
+        status = FERRY_NO_SERVICE;
+        ferry__why(why, "nobody serves '%s' now", p->peer->name);
+    } else if (is_call(p))
+        ferry__why(why, "no answer from '%s' within %lld ms", ferry__frame_text(p->frame, p->frame->route),
+                   (long long)(p->frame->deadline_ms - p->started_ms));
+    else
+        ferry__why(why, "not accepted by the broker before the deadline");
+    ferry__pending_end(l, p, status, known(p), why);
+}
+
+static bool withdraw(ferry__link *l, ferry__pending *p)
+{
+    if (!(l->bits & FERRY__WITHDRAWS) || p->stage == FERRY__HELD || !is_call(p))
+        return false;
+    l->more->withdraw(l->self, &p->peer->target, p->frame);
+    ferry__link_noted(l, false);
+    return true;
+}
+
+static void on_deadline(ferry__timer *t)
+{
+    ferry__pending *p = FERRY__OF(t, ferry__pending, timer);
+    ferry__link *l = p->peer->link;
+    if (!p->leaving && withdraw(l, p)) {
+        p->leaving = true;
+        ferry__timer_set(&l->wheel, t, p->frame->deadline_ms + WITHDRAW_MS);
+        return;
+    }
+    end_late(l, p);
+}
+
+void ferry__pending_send(ferry__link *l, ferry__pending *p)
+{
+    if (p->tried)
+        l->counts.sent_again++;
+    p->stage = FERRY__SENT;
+    p->tried = true;
+    ferry__list_remove(&p->place);
+    ferry__list_append(&p->peer->flying, &p->place);
+    l->backend->send(l->self, &p->peer->target, ferry__frame_ref(p->frame));
+    l->dirty = true;
+}
+
+static void try_to_send(ferry__link *l, ferry__pending *p)
+{
+    if (l->state == FERRY__BLOCKED) {
+        ferry__pending_end(l, p, FERRY_OVERLOADED, known(p), l->state_why);
+        return;
+    }
+    if (l->state == FERRY__UP && (!is_call(p) || ferry__peer_ready(p->peer, p->started_ms)))
+        ferry__pending_send(l, p);
+}
+
+void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame)
+{
+    p->frame = frame;
+    p->started_ms = ferry__now_ms();
+    p->stage = FERRY__HELD;
+    frame->owner = p;
+    ferry__timer_init(&p->timer, on_deadline);
+    ferry__list_init(&p->place);
+    ferry__list_append(&p->peer->held, &p->place);
+    ferry__table_add(&l->table, p);
+    ferry__timer_set(&l->wheel, &p->timer, frame->deadline_ms);
+    if (p->alone)
+        l->alone++;
+    *(is_call(p) ? &l->counts.calls_sent : frame->kind == FERRY__EVENT ? &l->counts.events_sent : &l->counts.posts_sent) += 1;
+    if (l->table.count > l->max_pending)
+        ferry__pending_end(l, p, FERRY_OVERLOADED, FERRY_OUTCOME_NOT_SENT, "max_pending messages are under way");
+    else if (frame->deadline_ms <= p->started_ms)
+        ferry__pending_end(l, p, FERRY_TIMEOUT, FERRY_OUTCOME_NOT_SENT, "the deadline had passed before the call began");
+    else
+        try_to_send(l, p);
+}
+
+static void tell_servers(ferry__link *l, const ferry__frame *call, ferry__peer *calls)
+{
+    if (!(l->bits & FERRY__CANCELS))
+        return;
+    ferry__peer *all = ferry__peer_get(l, FERRY__CONTROLS, calls->name, strlen(calls->name));
+    ferry__frame *f = all ? ferry__frame_new(FERRY__CONTROL, &(ferry__parts){.route = calls->name}) : NULL;
+    if (!f)
+        return; /* best effort */
+    f->id = call->id;
+    f->time_ms = ferry__wall_ms();
+    l->backend->send(l->self, &all->target, f);
+    ferry__link_noted(l, false);
+}
+
+void ferry__pending_cancel(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
+{
+    if (p->stage == FERRY__ENDED)
+        return;
+    if (is_call(p) && p->stage != FERRY__HELD) {
+        withdraw(l, p);
+        tell_servers(l, p->frame, p->peer);
+    }
+    ferry__pending_end(l, p, status, known(p), why);
+}
+
+/* ---- news from the transport ---- */
+
+static void hold_again(ferry__pending *p)
+{
+    p->stage = FERRY__HELD;
+    ferry__list_remove(&p->place);
+    ferry__list_append(&p->peer->held, &p->place);
+}
+
+static void refused(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
+{
+    if (status == FERRY_UNAVAILABLE) { /* it never left: it goes out when the link is up */
+        hold_again(p);
+        return;
+    }
+    if (status == FERRY_NO_SERVICE)
+        p->peer->presence = FERRY__NEVER;
+    ferry__pending_end(l, p, status, FERRY_OUTCOME_NOT_EXECUTED, why);
+}
+
+static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
+{
+    if (!repeatable(p)) {
+        ferry__pending_end(l, p, status, FERRY_OUTCOME_UNKNOWN, why);
+        return;
+    }
+    hold_again(p);
+    try_to_send(l, p);
+}
+
+void ferry__pending_outcome(ferry__link *l, ferry__frame *f, int fate, ferry_status status, const char *why)
+{
+    ferry__pending *p = f->owner;
+    if (!p || p->stage != FERRY__SENT)
+        return;
+    if (fate == FERRY__REFUSED)
+        refused(l, p, status, why);
+    else if (fate == FERRY__LOST)
+        lost(l, p, status, why);
+    else if (is_call(p))
+        p->stage = FERRY__TAKEN;
+    else
+        ferry__pending_end(l, p, FERRY_OK, FERRY_OUTCOME_NOT_EXECUTED, NULL);
+}
+
+void ferry__pending_withdrawn(ferry__link *l, ferry__frame *f, bool yes)
+{
+    ferry__pending *p = f->owner;
+    if (!p || p->stage == FERRY__ENDED)
+        return;
+    if (yes)
+        p->tried = false;
+    bool gone = p->peer->presence == FERRY__GONE && p->frame->deadline_ms > ferry__now_ms();
+    char why[FERRY_WHY_SIZE];
+    if (gone)
+        ferry__why(why, "the last server of '%s' is gone", p->peer->name);
+    else
+        ferry__why(why, "no answer from '%s' within %lld ms%s", ferry__frame_text(f, f->route),
+                   (long long)(f->deadline_ms - p->started_ms), yes ? "; it was withdrawn unread" : "");
+    ferry__pending_end(l, p, gone ? FERRY_NO_SERVICE : FERRY_TIMEOUT, yes ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_UNKNOWN,
+                       why);
+}
+
+void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
+{
+    ferry__pending *p = memcmp(reply->id.client, l->layers[0].config.client, sizeof reply->id.client) == 0
+                            ? ferry__table_find(&l->table, reply->id.serial)
+                            : NULL;
+    if (!p || !is_call(p)) {
+        l->counts.replies_late++;
+        ferry__frame_unref(reply);
+        return;
+    }
+    ferry__peer_alive(p->peer, ferry__now_ms());
+    p->reply = reply;
+    p->status = reply->status;
+    p->outcome = reply->executed;
+    finish(l, p);
+}
+
+/* What a transport without memory of its own had accepted may be answered by nobody any more. */
+void ferry__pending_link_down(ferry__link *l)
+{
+    if (l->bits & FERRY__REDELIVERS)
+        return;
+    for (size_t i = 0; i < l->table.size; i++)
+        for (ferry__pending *p = l->table.buckets[i], *next; p; p = next) {
+            next = p->chain;
+            if (p->stage == FERRY__TAKEN && repeatable(p))
+                hold_again(p);
+            else if (p->stage == FERRY__TAKEN)
+                ferry__pending_end(l, p, FERRY_UNAVAILABLE, FERRY_OUTCOME_UNKNOWN, "the connection was lost during the call");
+        }
+}
+
+void ferry__pending_link_up(ferry__link *l)
+{
+    for (size_t i = 0; i < l->table.size; i++)
+        for (ferry__pending *p = l->table.buckets[i], *next; p; p = next) {
+            next = p->chain;
+            if (p->stage == FERRY__HELD)
+                try_to_send(l, p);
+        }
+}
