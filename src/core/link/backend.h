@@ -35,6 +35,7 @@ typedef struct ferry__target {
     ferry__lane lane; /* CALLS, POSTS, CONTROLS, EVENTS */
     const char *name; /* service or domain */
     void       *data; /* the transport's own; it frees it in close */
+    struct ferry__target *next; /* the transport's while it probes */
 } ferry__target;
 
 /* What an event subscription wants. */

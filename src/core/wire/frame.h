@@ -59,6 +59,7 @@ struct ferry__frame {
     struct ferry__source *from;     /* received frames: where */
     uint64_t              tag[2];   /* the transport's receipt */
     bool                  maybe;    /* received frames: a server that is gone had it and may have started it */
+    atomic_uint           mark;     /* of the storage's frame: for a transport whose two ends share it (mem) */
     char                  inside[]; /* own storage */
 };
 

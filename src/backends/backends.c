@@ -1,0 +1,12 @@
+/* backends.c - the table of transports: the only list of their names. */
+#include "backends/mem/mem.h"
+#include "link/backend.h"
+
+const ferry__backend *const ferry__backends[] = {
+    &ferry__mem_backend,
+    NULL,
+};
+
+const char *const ferry__backends_absent[] = {
+    "redis", "rediss", "redis+unix", "amqp", "amqps", "kafka", NULL,
+};

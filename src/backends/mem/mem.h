@@ -1,0 +1,39 @@
+/* mem.h - the transport inside one process: reference, test double, and the fastest. */
+#ifndef FERRY_MEM_MEM_H
+#define FERRY_MEM_MEM_H
+
+#include "backends/mem/hub.h"
+
+extern const ferry__backend   ferry__mem_backend;
+extern const ferry__abilities mem__more;
+
+/* A handle's side. The lists are guarded by its link's lock, `inbox` by the hub's. */
+struct mem__endpoint {
+    mem__endpoint       *next; /* in the hub, by client */
+    ferry__up           *up;
+    const ferry__config *config;
+    mem__hub            *hub;
+    ferry__bell          bell;
+    unsigned             seen; /* the bell before the last look */
+    int                  event; /* for a foreign loop; -1: none */
+    bool                 told_up;
+    ferry__list          staged;   /* parcels to be pushed */
+    ferry__frames        sent;     /* the core's frames of those, same order */
+    ferry__frames        replies;
+    ferry__frames        settled;  /* tag[1]: how */
+    ferry__frames        outcomes; /* tag[1]: ferry_status */
+    ferry__frames        inbox;
+    ferry__list          intakes;
+    ferry__list          held;     /* parcels pulled and not settled; the hub's lock */
+    ferry__target       *probes;
+    size_t               settled_now;
+    ferry__list          withdrawals; /* parcels that only note the sent frame */
+    ferry__admin        *admins;
+};
+
+enum { MEM__DONE, MEM__RETRY, MEM__BURIED, MEM__BACK };
+
+void mem__ring(mem__endpoint *e);
+void mem__hand_answers(mem__endpoint *e);
+
+#endif
