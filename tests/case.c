@@ -153,7 +153,8 @@ void test_scratch_remove(const char *path)
 static void surround(const test_transport *t)
 {
     forget_ferry_variables();
-    const char *set[][2] = {{"HOME", test_dir()}, {"TMPDIR", test_dir()}, {"XDG_STATE_HOME", test_scratch("dir/state")}};
+    const char *set[][2] = {
+        {"HOME", test_dir()}, {"TMPDIR", test_dir()}, {"XDG_STATE_HOME", test_scratch("dir/state")}};
     for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
         setenv(set[i][0], set[i][1], 1);
     setenv("PATH", test_text("%s:%s", test_bin(), variable("PATH")), 1);

@@ -10,18 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
-enum { SLOWNESS = 5 };
-#elif defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-enum { SLOWNESS = 3 };
-#else
-enum { SLOWNESS = 1 };
-#endif
+enum { SLOWNESS = TEST_TSAN ? 5 : TEST_ASAN ? 3 : 1 };
 
 /* ---- Ends ----------------------------------------------------------------------------------------------------------- */
 

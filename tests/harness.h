@@ -4,6 +4,22 @@
 
 #include "test.h"
 
+#if defined(__has_feature)
+#define TEST_HAS_FEATURE(x) __has_feature(x)
+#else
+#define TEST_HAS_FEATURE(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || TEST_HAS_FEATURE(thread_sanitizer)
+#define TEST_TSAN 1
+#else
+#define TEST_TSAN 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || TEST_HAS_FEATURE(address_sanitizer)
+#define TEST_ASAN 1
+#else
+#define TEST_ASAN 0
+#endif
+
 enum { TEST_PASSED = 76, TEST_SKIPPED = 77 }; /* exit codes; 0 is a case that called exit */
 enum { TEST_MOST_FDS = 1024, TEST_NOTE_SIZE = 256 };
 

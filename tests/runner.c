@@ -74,8 +74,8 @@ static bool stamp(const test_case *c)
             made = true;
         }
     if (!made)
-        fprintf(stderr, "%s: no transport fits it: needs \"%s\", only \"%s\"\n", test_address(c, NULL), c->needs ? c->needs : "",
-                c->only ? c->only : "");
+        fprintf(stderr, "%s: no transport fits it: needs \"%s\", only \"%s\"\n", test_address(c, NULL),
+                c->needs ? c->needs : "", c->only ? c->only : "");
     return made;
 }
 
@@ -120,7 +120,7 @@ static void select_items(void)
     size_t count = 0;
     if (!chosen)
         abort();
-    for (size_t n = 0; n < plan.count; n++)
+    for (size_t n = 0; all && n < plan.count; n++)
         for (long again = 0; wanted(all[n].address) && again < plan.repeat; again++)
             chosen[count++] = all[n];
     free(all);
@@ -364,7 +364,8 @@ static int run_here(const char *address)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: test [-j N] [-v] [--repeat N] [ADDRESS or part of it]... | --list [...] | --here ADDRESS\n");
+    fprintf(stderr,
+            "usage: test [-j N] [-v] [--repeat N] [ADDRESS or part of it]... | --list [...] | --here ADDRESS\n");
     return EXIT_USAGE;
 }
 

@@ -91,7 +91,8 @@ void test_add_child(test_child *c);
 
 #define CHECK(cond)               ((cond) ? (void)0 : test_fail(__FILE__, __LINE__, "not so: %s", #cond))
 #define CHECK_INT(found, want)    test_check_int(__FILE__, __LINE__, #found, (long long)(found), (long long)(want))
-#define CHECK_UINT(found, want)   test_check_uint(__FILE__, __LINE__, #found, (unsigned long long)(found), (unsigned long long)(want))
+#define CHECK_UINT(found, want) \
+    test_check_uint(__FILE__, __LINE__, #found, (unsigned long long)(found), (unsigned long long)(want))
 #define CHECK_STR(found, want)    test_check_str(__FILE__, __LINE__, #found, (found), (want))
 #define CHECK_HAS(found, part)    test_check_has(__FILE__, __LINE__, #found, (found), (part)) /* part is somewhere in the text */
 #define CHECK_BYTES(found, length, want, want_length) \
@@ -116,7 +117,8 @@ void           test_check_int(const char *file, int line, const char *what, long
 void           test_check_uint(const char *file, int line, const char *what, unsigned long long found, unsigned long long want);
 void           test_check_str(const char *file, int line, const char *what, const char *found, const char *want);
 void           test_check_has(const char *file, int line, const char *what, const char *found, const char *part);
-void           test_check_bytes(const char *file, int line, const char *what, const void *found, size_t length, const void *want, size_t want_length);
+void test_check_bytes(const char *file, int line, const char *what, const void *found, size_t length, const void *want,
+                      size_t want_length);
 void           test_check_null(const char *file, int line, const char *what, const void *found);
 void           test_check_status(const char *file, int line, const char *what, ferry_status found, ferry_status want);
 void           test_check_outcome(const char *file, int line, const char *what, ferry_outcome found, ferry_outcome want);

@@ -148,7 +148,8 @@ TEST(wrong_options_are_told)
 
 TEST(ferry_variables_are_gone)
 {
-    test_output r = test_sh("FERRY_URL=mem:x FERRY_TIMEOUT_MS=1 %s/test-unit --here runner_test::prints_environment", test_bin());
+    test_output r =
+        test_sh("FERRY_URL=mem:x FERRY_TIMEOUT_MS=1 %s/test-unit --here runner_test::prints_environment", test_bin());
     CHECK_INT(r.code, 0);
     CHECK(!strstr(r.out, "FERRY_URL"));
     CHECK(!strstr(r.out, "FERRY_TIMEOUT_MS"));
