@@ -481,33 +481,50 @@ static const char *nearest(const char *word, const char *const *list)
 {
     ferry__guess guess = {.word = word};
     for (; *list; list++)
-        ferry__guess_try(&guess, *list);
+        if (!ferry__url_is_decorator(*list))
+            ferry__guess_try(&guess, *list);
     return guess.best;
 }
 
-static void left_out(const char *scheme, char *why)
+/* "rediss" and "redis+unix" come and go with redis: the shortest name of the list that the scheme begins with. */
+static const char *family(const char *scheme, const char *const *absent)
+{
+    const char *found = scheme;
+    for (; *absent; absent++)
+        if (strncmp(scheme, *absent, strlen(*absent)) == 0 && strlen(*absent) < strlen(found))
+            found = *absent;
+    return found;
+}
+
+static void left_out(const char *scheme, const char *const *absent, char *why)
 {
     char variable[NAME_MAX_ + 1] = "";
-    for (size_t i = 0; i < NAME_MAX_ && scheme[i] && scheme[i] != '+'; i++)
-        variable[i] = scheme[i] >= 'a' && scheme[i] <= 'z' ? (char)(scheme[i] - 'a' + 'A') : scheme[i];
+    const char *name = family(scheme, absent);
+    for (size_t i = 0; i < NAME_MAX_ && name[i]; i++)
+        variable[i] = name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 'a' + 'A') : name[i];
     ferry__why(why, "%s was left out of this build (WITH_%s=0)", scheme, variable);
+}
+
+static void list_schemes(const char *scheme, const char *const *known, char *why)
+{
+    ferry__buf names = FERRY__BUF(FERRY_WHY_SIZE);
+    for (; *known; known++)
+        if (!ferry__url_is_decorator(*known))
+            ferry__buf_format(&names, "%s%s", names.length ? ", " : "", *known);
+    ferry__why(why, "no transport for '%s': there are %s", scheme, ferry__buf_string(&names));
+    ferry__buf_done(&names);
 }
 
 void ferry__url_unknown_scheme(const char *scheme, const char *const *known, const char *const *absent, char *why)
 {
     const char *plus = strchr(scheme, '+'), *guess = nearest(scheme, known);
-    if (listed(absent, scheme)) {
-        left_out(scheme, why);
-    } else if (guess || (guess = nearest(scheme, absent)) != NULL) {
+    if (listed(absent, scheme))
+        left_out(scheme, absent, why);
+    else if (guess || (guess = nearest(scheme, absent)) != NULL)
         ferry__why(why, "no transport for '%s': did you mean '%s'?", scheme, guess);
-    } else if (plus && (listed(known, plus + 1) || listed(absent, plus + 1))) {
+    else if (plus && (listed(known, plus + 1) || listed(absent, plus + 1)))
         ferry__why(why, "no decorator '%.*s' before '%s': there are trace and fault", (int)(plus - scheme), scheme,
                    plus + 1);
-    } else {
-        ferry__buf names = FERRY__BUF(FERRY_WHY_SIZE);
-        for (const char *const *k = known; *k; k++)
-            ferry__buf_format(&names, "%s%s", k == known ? "" : ", ", *k);
-        ferry__why(why, "no transport for '%s': there are %s", scheme, ferry__buf_string(&names));
-        ferry__buf_done(&names);
-    }
+    else
+        list_schemes(scheme, known, why);
 }
