@@ -2,7 +2,7 @@
 #
 # Sources are found by wildcard: a new file needs no line here; a new transport needs one (WITH_…, PKG_…).
 # A variant (a sanitizer, another compiler) has products in build/<variant> and objects in build/obj/<variant>, so that
-# none disturbs the others. CFLAGS, CPPFLAGS, LDFLAGS from outside come after ours.
+# none disturbs the others. CFLAGS, CPPFLAGS, LDFLAGS from outside come after ours. V=1 shows the commands.
 
 VERSION  := $(shell sed -n 's/^.define FERRY_VERSION "\(.*\)"/\1/p' include/ferry/ferry.h)
 SONAME   := libferry.so.0
@@ -13,6 +13,8 @@ CXXFLAGS ?= $(CFLAGS)
 WERROR   ?= -Werror
 PKG      ?= pkg-config
 INSTALL  ?= install
+Q        := $(if $(V),,@)
+say      := @echo
 
 # ---- Variants: SAN=address, SAN=thread, SAN=undefined; or any VARIANT=name with settings of your own -------------------
 
@@ -59,7 +61,7 @@ LIB_SRC  := $(filter-out $(foreach t,$(LEFT_OUT),src/backends/$t.c src/backends/
 CLI_SRC  := $(wildcard src/cli/*.c)
 HARNESS  := $(wildcard tests/*.c)
 FIXTURES := $(wildcard tests/fixtures/*.c)
-SUITES   := $(foreach s,unit conformance integration,$(if $(wildcard tests/$s/*.c),$s))
+SUITES   := $(foreach s,unit conformance integration oom,$(if $(wildcard tests/$s/*.c),$s))
 EXAMPLES := $(wildcard examples/*.c examples/*.cc)
 
 objects   = $(patsubst %,$(O)/%.o,$(1))
@@ -88,11 +90,13 @@ $(O)/tests/unit/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itest
 
 $(O)/%.c.o: %.c $(O)/flags
 	@mkdir -p $(@D)
-	$(CC) $(C_OURS) -MMD -MP $(INC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(say)  $(CC) $@
+	$(Q)$(CC) $(C_OURS) -MMD -MP $(INC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(O)/%.cc.o: %.cc $(O)/flags
 	@mkdir -p $(@D)
-	$(CXX) $(CXX_OURS) -MMD -MP $(INC) $(CPPFLAGS) $(CXXFLAGS) -c -o $@ $<
+	$(say)  $(CXX) $@
+	$(Q)$(CXX) $(CXX_OURS) -MMD -MP $(INC) $(CPPFLAGS) $(CXXFLAGS) -c -o $@ $<
 
 # Rewritten only when their text changes: other flags rebuild everything, a source that came or went links anew.
 remember = @mkdir -p $(@D); echo "$(1)" | cmp -s - $@ || echo "$(1)" > $@
@@ -112,41 +116,47 @@ probe:
 
 $(B)/libferry.a: $(LIB_OBJ) $(O)/sources
 	@mkdir -p $(@D) && rm -f $@
-	$(AR) rcs $@ $(LIB_OBJ)
+	$(Q)$(AR) rcs $@ $(LIB_OBJ)
 
 # A sanitizer's own symbols come from the program, so only the plain library can ask for all to be defined.
 $(B)/$(SONAME): $(LIB_OBJ) $(O)/sources src/ferry.map
 	@mkdir -p $(@D)
-	$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,src/ferry.map $(if $(SAN),,-Wl,-z,defs) \
+	$(say)  link $@
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,--version-script,src/ferry.map $(if $(SAN),,-Wl,-z,defs) \
 	-o $@ $(LIB_OBJ) $(LIB_LIBS)
 
 $(B)/libferry.so: $(B)/$(SONAME)
-	ln -sf $(SONAME) $@
+	$(Q)ln -sf $(SONAME) $@
 
 $(O)/cli.a: $(CLI_OBJ) $(O)/sources
 	@rm -f $@
-	$(AR) rcs $@ $(filter-out %/main.c.o,$(CLI_OBJ))
+	$(Q)$(AR) rcs $@ $(filter-out %/main.c.o,$(CLI_OBJ))
 
 $(B)/ferry: $(CLI_OBJ) $(B)/libferry.a
-	$(LINK) -o $@ $^ $(LIB_LIBS) $(CLI_LIBS)
+	$(say)  link $@
+	$(Q)$(LINK) -o $@ $^ $(LIB_LIBS) $(CLI_LIBS)
 
 # One program per suite. The unit tests may also reach into the tool.
 define suite_rule
 $(B)/test-$(1): $(call objects,$(wildcard tests/$(1)/*.c) $(HARNESS)) $(B)/libferry.a $(if $(filter unit,$(1)),$(O)/cli.a)
-	$$(LINK) -o $$@ $$(filter %.o,$$^) $(if $(filter unit,$(1)),$(O)/cli.a) $(B)/libferry.a $(LIB_LIBS) $(CLI_LIBS)
+	$$(say)  link $$@
+	$$(Q)$$(LINK) -o $$@ $$(filter %.o,$$^) $(if $(filter unit,$(1)),$(O)/cli.a) $(B)/libferry.a $(LIB_LIBS) $(CLI_LIBS)
 endef
 $(foreach s,$(SUITES),$(eval $(call suite_rule,$s)))
 
 $(B)/test-fixtures: $(call objects,$(FIXTURES) $(HARNESS)) $(B)/libferry.a
-	$(LINK) -o $@ $^ $(LIB_LIBS)
+	$(say)  link $@
+	$(Q)$(LINK) -o $@ $^ $(LIB_LIBS)
 
 $(B)/examples/%: $(O)/examples/%.c.o $(B)/libferry.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ $(LIB_LIBS)
+	$(say)  link $@
+	$(Q)$(LINK) -o $@ $^ $(LIB_LIBS)
 
 $(B)/examples/%: $(O)/examples/%.cc.o $(B)/libferry.a
 	@mkdir -p $(@D)
-	$(CXX) $(SANFLAGS) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS)
+	$(say)  link $@
+	$(Q)$(CXX) $(SANFLAGS) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
 # ---- Checks: T="words" runs only the cases whose address contains one of them ------------------------------------------
 

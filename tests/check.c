@@ -184,6 +184,11 @@ void test_note(const char *format, ...)
     test_write(test_scratch("note"), note);
 }
 
+bool test_is_asan(void)
+{
+    return TEST_ASAN;
+}
+
 /* ---- Time ----------------------------------------------------------------------------------------------------------- */
 
 int64_t test_now_ms(void)

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { GRACE_MS = 1000 };
+enum { GRACE_MS = 400 };
 
 static void each_entry(const char *path, void (*each)(const char *name, void *arg), void *arg)
 {

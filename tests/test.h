@@ -135,6 +135,7 @@ const char *test_text(const char *format, ...) FERRY_PRINTF(1, 2);
 const char *test_read(const char *path); /* a whole file as text; fails the case if there is none */
 void        test_write(const char *path, const char *text);
 bool        test_long(void);             /* FERRY_TEST_LONG is set: take the full numbers */
+bool        test_is_asan(void);          /* built with AddressSanitizer, which costs memory and switches recycling off */
 int64_t     test_now_ms(void);           /* a monotonic clock */
 int         test_ms(int ms);             /* stretched under a sanitizer and by FERRY_TEST_SLOWNESS: for limits, tolerances */
 bool        test_pause(int64_t end_ms);  /* one millisecond; false when end_ms is past */
