@@ -39,6 +39,7 @@ TEST(guesses_the_nearest)
     CHECK_STR(guess("nss"), "ns");
     CHECK_NULL(guess("colour"));
     CHECK_NULL(guess("xyz"));
+    CHECK_NULL(guess("n")); /* one letter is near to everything */
 }
 
 static bool utf8(const char *s)
@@ -54,6 +55,7 @@ TEST(utf8_of_every_length)
     CHECK(utf8("\xe0\xa0\x80 \xed\x9f\xbf \xee\x80\x80 \xef\xbf\xbf"));
     CHECK(utf8("\xf0\x90\x80\x80 \xf4\x8f\xbf\xbf"));
     CHECK(ferry__text_utf8("a\0b", 3));
+    CHECK(ferry__text_utf8("\xc3\xa4\xc3", 2)); /* no byte more than it is told */
 }
 
 TEST(not_utf8)

@@ -200,7 +200,7 @@ static ferry_status check_at_signs(const ferry__url *u, piece rest, char *why)
     piece authority = head(behind(rest, has_hosts ? 2 : 0), "/?");
     if (!has_hosts) {
         bool fine = listed(without_host, u->scheme) || !memchr(rest.at, '@', rest.length);
-        return fine ? FERRY_OK : INVALID("'//' must stand before a user or host: %s://user:password@host", u->scheme);
+        return fine ? FERRY_OK : INVALID("'//' must stand before a user or host, as in redis://user:password@host");
     }
     const char *first = memchr(rest.at, '@', rest.length), *last = memrchr(rest.at, '@', rest.length);
     if (first == last && (!first || first < authority.at + authority.length))
