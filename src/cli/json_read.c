@@ -133,25 +133,52 @@ static bool decode(reader *r, json_t *json, const char *form, cli_text *to)
     return false;
 }
 
-static ferry_value *build_bytes(reader *r, json_t *json, bool is_string)
+static ferry_value *build_bytes(reader *r, json_t *json)
 {
     cli_text bytes = {0};
     ferry_value *v = NULL;
 
-    if (decode(r, json, is_string ? "$string" : "$bytes", &bytes))
-        v = is_string ? ferry_string(bytes.at, bytes.length) : ferry_bytes(bytes.at, bytes.length);
+    if (decode(r, json, "$bytes", &bytes))
+        v = ferry_bytes(bytes.at, bytes.length);
     cli_text_free(&bytes);
     return v;
 }
 
-static ferry_value *build_string(reader *r, json_t *json)
+/* The head of a msgpack value: a byte, then a length of `width` bytes. */
+static void put_head(cli_text *to, unsigned char first, uint64_t length, int width)
 {
-    return build_bytes(r, json, true);
+    cli_text_add(to, &first, 1);
+    for (int shift = (width - 1) * 8; shift >= 0; shift -= 8) {
+        unsigned char byte = (unsigned char)(length >> shift);
+        cli_text_add(to, &byte, 1);
+    }
 }
 
-static ferry_value *build_binary(reader *r, json_t *json)
+static ferry_value *ready(reader *r, cli_text *packed)
 {
-    return build_bytes(r, json, false);
+    ferry_value *v = NULL;
+
+    if (packed->failed)
+        wrong(r, "out of memory");
+    else
+        v = ferry_raw(packed->at, packed->length);
+    cli_text_free(packed);
+    return v;
+}
+
+/* The library builds no string that is not UTF-8, but passes a ready one on. */
+static ferry_value *build_broken_string(reader *r, json_t *json)
+{
+    cli_text bytes = {0}, packed = {0};
+    ferry_value *v = NULL;
+
+    if (decode(r, json, "$string", &bytes) && bytes.length <= UINT32_MAX) {
+        put_head(&packed, 0xdb, bytes.length, 4);
+        cli_text_add(&packed, bytes.at, bytes.length);
+        v = ready(r, &packed);
+    }
+    cli_text_free(&bytes);
+    return v;
 }
 
 static ferry_value *build_double(reader *r, json_t *json)
@@ -165,24 +192,15 @@ static ferry_value *build_double(reader *r, json_t *json)
     return wrong(r, "$double wants \"nan\", \"inf\" or \"-inf\"");
 }
 
-/* The head of a msgpack value: a byte, then a length of `width` bytes. */
-static void put_head(cli_text *to, unsigned char first, uint64_t length, int width)
-{
-    cli_text_add(to, &first, 1);
-    for (int shift = (width - 1) * 8; shift >= 0; shift -= 8) {
-        unsigned char byte = (unsigned char)(length >> shift);
-        cli_text_add(to, &byte, 1);
-    }
-}
-
 static ferry_value *build_ext(reader *r, json_t *json)
 {
     json_t *type = json_array_get(json, 0);
+    bool big_type = r->next < r->count && r->bigs[r->next].number == r->met;
     cli_text bytes = {0}, packed = {0};
     ferry_value *v = NULL;
 
     r->met++;
-    if (json_array_size(json) != 2 || !json_is_integer(type) || json_integer_value(type) < -128 ||
+    if (json_array_size(json) != 2 || !json_is_integer(type) || big_type || json_integer_value(type) < -128 ||
         json_integer_value(type) > 127)
         return wrong(r, "$ext wants [type from -128 to 127, base64]");
     if (decode(r, json_array_get(json, 1), "$ext", &bytes) && bytes.length <= UINT32_MAX) {
@@ -190,13 +208,9 @@ static ferry_value *build_ext(reader *r, json_t *json)
         put_head(&packed, 0xc9, bytes.length, 4);
         cli_text_add(&packed, &code, 1);
         cli_text_add(&packed, bytes.at, bytes.length);
-        if (packed.failed)
-            wrong(r, "out of memory");
-        else
-            v = ferry_raw(packed.at, packed.length);
+        v = ready(r, &packed);
     }
     cli_text_free(&bytes);
-    cli_text_free(&packed);
     return v;
 }
 
@@ -231,9 +245,10 @@ static ferry_value *build_map(reader *r, json_t *json)
             wrong(r, "$map wants [[key, value], ...]");
         good = good && pack(r, &packed, json_array_get(pair, 0)) && pack(r, &packed, json_array_get(pair, 1));
     }
-    ferry_value *v = good ? ferry_raw(packed.at, packed.length) : NULL;
+    if (good)
+        return ready(r, &packed);
     cli_text_free(&packed);
-    return v;
+    return NULL;
 }
 
 static ferry_value *build_object(reader *r, json_t *json)
@@ -241,11 +256,11 @@ static ferry_value *build_object(reader *r, json_t *json)
     static const struct {
         const char *name;
         ferry_value *(*build)(reader *r, json_t *json);
-    } forms[] = {{"$bytes", build_binary},
+    } forms[] = {{"$bytes", build_bytes},
                  {"$double", build_double},
                  {"$ext", build_ext},
                  {"$map", build_map},
-                 {"$string", build_string}};
+                 {"$string", build_broken_string}};
     ferry_value *map;
     const char *key;
     json_t *member;
