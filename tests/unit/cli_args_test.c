@@ -105,7 +105,7 @@ TEST(a_near_word_is_suggested_a_far_one_not)
     CHECK_STR(cli_suggest("sevre", names, n), "serve");
     CHECK_STR(cli_suggest("dotcor", names, n), "doctor");
     CHECK_STR(cli_suggest("gt", names, n) != NULL ? "some" : "none", "none");
-    CHECK_STR(cli_suggest("pst", names, n), "post");
+    CHECK_STR(cli_suggest("posst", names, n), "post");
     CHECK_STR(cli_suggest("del", names, n), "delete");
     CHECK_NULL(cli_suggest("kubernetes", names, n));
     CHECK_NULL(cli_suggest("", names, n));
