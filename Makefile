@@ -14,7 +14,7 @@ WERROR   ?= -Werror
 PKG      ?= pkg-config
 INSTALL  ?= install
 Q        := $(if $(V),,@)
-say      := @echo
+say      := @$(if $(findstring s,$(firstword -$(MAKEFLAGS))),:,echo)
 
 # ---- Variants: SAN=address, SAN=thread, SAN=undefined; or any VARIANT=name with settings of your own -------------------
 
@@ -188,7 +188,7 @@ format:
 
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(PREFIX)/include/ferry $(LIBDIR)/pkgconfig $(PREFIX)/bin $(PREFIX)/share/man/man1)
-	$(INSTALL) -m 644 include/ferry/ferry.h $(DESTDIR)$(PREFIX)/include/ferry/
+	$(INSTALL) -m 644 include/ferry/*.h $(DESTDIR)$(PREFIX)/include/ferry/
 	$(INSTALL) -m 644 $(B)/libferry.a $(DESTDIR)$(LIBDIR)/
 	$(INSTALL) -m 755 $(B)/$(SONAME) $(DESTDIR)$(LIBDIR)/libferry.so.$(VERSION)
 	ln -sf libferry.so.$(VERSION) $(DESTDIR)$(LIBDIR)/$(SONAME)

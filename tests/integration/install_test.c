@@ -60,7 +60,7 @@ TEST_WITH(a_program_links_with_the_static_library, .limit_ms = 120000)
 {
     const char *root = install();
     test_sh("rm -f '%s'/opt/lib/libferry.so*", root);
-    build(root, "--cflags --libs --static ferry");
+    build(root, "--cflags --libs ferry $(pkg-config --print-requires-private ferry)"); /* all else stays shared */
     test_output r = test_sh("'%s/p' && ldd '%s/p'", test_dir(), test_dir());
     CHECK_HAS(r.out, test_text("%s\n", FERRY_VERSION));
     CHECK(strstr(r.out, "libferry.so") == NULL);
