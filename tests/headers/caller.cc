@@ -6,7 +6,8 @@
 #include <string>
 
 static int wrong = 0;
-#define CHECK(cond) ((cond) ? (void)0 : (void)(wrong++, std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond)))
+#define CHECK(cond) \
+    ((cond) ? (void)0 : (void)(wrong++, std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond)))
 
 enum color { RED, GREEN };
 
@@ -16,9 +17,10 @@ static void every_type()
     const char *text = "text";
     const std::string string = "string";
     const ferry_value *none = nullptr;
-    ferry_value *v = ferry_list(true, 'c', static_cast<signed char>(-1), static_cast<unsigned char>(2), static_cast<short>(-3),
-                                static_cast<unsigned short>(4), -5, 6u, -7L, 8UL, -9LL, UINT64_MAX, 1.5f, 2.5, array, text, "literal",
-                                string.c_str(), nullptr, none, ferry_list(1, 2), GREEN, size_t(10));
+    ferry_value *v =
+        ferry_list(true, 'c', static_cast<signed char>(-1), static_cast<unsigned char>(2), static_cast<short>(-3),
+                   static_cast<unsigned short>(4), -5, 6u, -7L, 8UL, -9LL, UINT64_MAX, 1.5f, 2.5, array, text,
+                   "literal", string.c_str(), nullptr, none, ferry_list(1, 2), GREEN, size_t(10));
     CHECK(ferry_count(v) == 23);
     CHECK(ferry_value_type(ferry_at(v, 0)) == FERRY_TYPE_BOOL && ferry_as_bool(ferry_at(v, 0), false));
     CHECK(ferry_as_int(ferry_at(v, 1), 0) == 'c');
@@ -47,12 +49,14 @@ static void maps_and_reading()
     ferry_value *empty = ferry_map(), *none = ferry_list();
     CHECK(ferry_value_type(empty) == FERRY_TYPE_MAP && ferry_count(empty) == 0);
     CHECK(ferry_value_type(none) == FERRY_TYPE_LIST && ferry_count(none) == 0);
-    ferry_value *m = ferry_map("x", 1, "big", INT64_MAX, "yes", true, "d", 2.5, "name", "ada", "tags", ferry_list("a", 1), "empty", empty);
+    ferry_value *m = ferry_map("x", 1, "big", INT64_MAX, "yes", true, "d", 2.5, "name", "ada", "tags",
+                               ferry_list("a", 1), "empty", empty);
     ferry_value_set(m, "none", none);
     ferry_value_set(m, "copy", ferry_find(m, "tags"));
     ferry_value_add(m, 1); // no list: this breaks m, which is told when it is sent; reading goes on
     CHECK(ferry_read(m, "x", &x, "big", &big, "small?", &small, "yes", &yes, "d", &d, "name", &name, "tags", &tags));
-    CHECK(x == 1 && big == INT64_MAX && small == 7 && yes && d > 2.4 && std::strcmp(name, "ada") == 0 && ferry_count(tags) == 2);
+    CHECK(x == 1 && big == INT64_MAX && small == 7 && yes && d > 2.4 && std::strcmp(name, "ada") == 0 &&
+          ferry_count(tags) == 2);
     CHECK(!ferry_read(m, "x", &name) && !ferry_read(m, "y", &x));
     CHECK(ferry_read(m));
     CHECK(ferry_count(ferry_find(m, "copy")) == 2);

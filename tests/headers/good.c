@@ -24,8 +24,10 @@ void good_items(const char *text, const ferry_value *borrowed)
     size_t size = sizeof array;
     color which = GREEN;
     const ferry_value *none = NULL;
-    ferry_value *made = ferry_map("array", array, "pointer", pointer, "char", c, "fixed", fixed, "end", end, text, "variable key");
-    ferry_list_put(made, ferry_list(constant, changing, yes, f, 2.5, u8, i8, size, which, RED, none, borrowed, made, 'x', 1 < 2, INT64_MAX, UINT64_MAX));
+    ferry_value *made =
+        ferry_map("array", array, "pointer", pointer, "char", c, "fixed", fixed, "end", end, text, "variable key");
+    ferry_list_put(made, ferry_list(constant, changing, yes, f, 2.5, u8, i8, size, which, RED, none, borrowed, made,
+                                    'x', 1 < 2, INT64_MAX, UINT64_MAX));
     ferry_value_set(made, "set", yes);
     ferry_value_set(made, array, (const char *)NULL);
     ferry_value_add(made, -1LL);
@@ -55,9 +57,11 @@ void good_places(const ferry_value *v, ferry_request *req)
     const ferry_value *value;
     color which;
     char key[] = "key?";
-    if (ferry_read(v, "b", &b, "sc", &sc, "uc", &uc, "s", &s, "us", &us, "i", &i, "u", &u, "l", &l, "ul", &ul, "ll", &ll, "ull", &ull))
+    if (ferry_read(v, "b", &b, "sc", &sc, "uc", &uc, "s", &s, "us", &us, "i", &i, "u", &u, "l", &l, "ul", &ul, "ll",
+                   &ll, "ull", &ull))
         puts("some");
-    if (ferry_args(req, "i64", &i64, "u8", &bytes[1], "size", &size, "f", &f, "d", &d, "text", &text, key, texts, "value", &value, "color", &which))
+    if (ferry_args(req, "i64", &i64, "u8", &bytes[1], "size", &size, "f", &f, "d", &d, "text", &text, key, texts,
+                   "value", &value, "color", &which))
         puts("others");
 }
 
@@ -65,22 +69,27 @@ void good_counts(void)
 {
     ferry_value_free(ferry_list(1));
     ferry_value_free(ferry_map("1", 1));
-    ferry_value_free(ferry_list(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31));
-    ferry_value_free(ferry_list(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32));
-    ferry_value_free(ferry_map("1", 1, "2", 2, "3", 3, "4", 4, "5", 5, "6", 6, "7", 7, "8", 8, "9", 9, "10", 10, "11", 11, "12", 12, "13", 13, "14", 14,
-                               "15", 15, "16", 16));
+    ferry_value_free(ferry_list(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                                25, 26, 27, 28, 29, 30, 31));
+    ferry_value_free(ferry_list(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+                                25, 26, 27, 28, 29, 30, 31, 32));
+    ferry_value_free(ferry_map("1", 1, "2", 2, "3", 3, "4", 4, "5", 5, "6", 6, "7", 7, "8", 8, "9", 9, "10", 10, "11",
+                               11, "12", 12, "13", 13, "14", 14, "15", 15, "16", 16));
 }
 
 void good_nesting(const ferry_value *borrowed)
 {
-    ferry_value_free(ferry_map("a", ferry_map("b", ferry_map("c", ferry_map("d", ferry_list(ferry_list(borrowed, ferry_list("deep"))))))));
-    ferry_value_free(ferry_list(ferry_map("x", ferry_find(borrowed, "x")), ferry_of(ferry_as_int(ferry_at(borrowed, 0), -1))));
+    ferry_value_free(ferry_map(
+        "a", ferry_map("b", ferry_map("c", ferry_map("d", ferry_list(ferry_list(borrowed, ferry_list("deep"))))))));
+    ferry_value_free(
+        ferry_list(ferry_map("x", ferry_find(borrowed, "x")), ferry_of(ferry_as_int(ferry_at(borrowed, 0), -1))));
 }
 
 void good_options(ferry *f, ferry_request *req, char why[FERRY_WHY_SIZE])
 {
     const ferry_options *o = FERRY_OPTIONS(.name = "orders", .workers = 4);
-    ferry_reply_free(ferry_get(f, "calc.add", ferry_map("x", 1), FERRY_CALL(.timeout_ms = 500, .within = req, .why = why)));
+    ferry_reply_free(
+        ferry_get(f, "calc.add", ferry_map("x", 1), FERRY_CALL(.timeout_ms = 500, .within = req, .why = why)));
     ferry_publish(f, "order.created", ferry_list(1), FERRY_EVENT(.key = o->name));
     ferry_handle(f, "calc.add", NULL, NULL, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_POST));
     ferry_subscribe(f, "order.*", NULL, NULL, FERRY_SUBSCRIBE(.from = FERRY_FROM_EARLIEST), NULL);

@@ -135,7 +135,8 @@ ferry_status ferry__scan(const void *msgpack, size_t length, ferry__tally *tally
     if (msgpack && length && scan(&s, tally))
         return FERRY_OK;
     if (why)
-        snprintf(why, FERRY_WHY_SIZE, "%s (at byte %zu of %zu)", s.wrong, (size_t)(s.at - (const unsigned char *)msgpack), length);
+        snprintf(why, FERRY_WHY_SIZE, "%s (at byte %zu of %zu)", s.wrong,
+                 (size_t)(s.at - (const unsigned char *)msgpack), length);
     return FERRY_BAD_DATA;
 }
 

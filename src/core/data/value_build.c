@@ -300,7 +300,9 @@ static void fill_text(ferry__document *d, ferry_value *slot, const char *s)
 {
     size_t length = s ? strlen(s) : 0;
     ferry_value text = {.kind = s ? FERRY_TYPE_STRING : FERRY_TYPE_NIL, .size = (uint32_t)length, .as.text = s};
-    const ferry__flaw *flaw = length > UINT32_MAX ? &ferry__flaw_big : s && !ferry__text_utf8(s, length) ? &no_utf8 : NULL;
+    const ferry__flaw *flaw = length > UINT32_MAX                 ? &ferry__flaw_big
+                              : s && !ferry__text_utf8(s, length) ? &no_utf8
+                                                                  : NULL;
     if (!flaw && !ferry__document_copy_flat(d, slot, &text))
         flaw = &ferry__flaw_memory;
     if (flaw)

@@ -111,7 +111,8 @@ static bool unpack(ferry__document *d, ferry_value *to, const void *msgpack, siz
     char *block = room > sizeof on_stack ? ferry__alloc(room) : on_stack;
     if (!block)
         return false;
-    msgpack_zone zone = {.chunk_list = {.free = block == on_stack ? sizeof on_stack : room, .ptr = block}, .chunk_size = room};
+    msgpack_zone zone = {.chunk_list = {.free = block == on_stack ? sizeof on_stack : room, .ptr = block},
+                         .chunk_size = room};
     msgpack_object top;
     bool done = msgpack_unpack(msgpack, length, NULL, &zone, &top) == MSGPACK_UNPACK_SUCCESS;
     if (done)

@@ -5,16 +5,22 @@
 
 #include "base/alloc.h"
 
-enum { CHUNK_FIRST = 256, CHUNK_LAST = 4096, ADOPT_FROM = 128 /* a longer string keeps its block when it is put somewhere */ };
+enum {
+    CHUNK_FIRST = 256,
+    CHUNK_LAST = 4096,
+    ADOPT_FROM = 128 /* a longer string keeps its block when it is put somewhere */
+};
 
 const ferry__flaw ferry__flaw_memory = {FERRY_NO_MEMORY, "out of memory while the value was built"};
 const ferry__flaw ferry__flaw_big = {FERRY_TOO_BIG, "the value has too many entries, or one that is too long"};
 
-static const ferry__flaw taken_twice = {FERRY_INVALID, "a value was put somewhere that had been put elsewhere, or into itself"};
+static const ferry__flaw taken_twice = {FERRY_INVALID,
+                                        "a value was put somewhere that had been put elsewhere, or into itself"};
 static const ferry__flaw not_owned = {FERRY_INVALID, "a borrowed value was given away; copy it first"};
 static const ferry__flaw too_deep = {FERRY_INVALID, "the value is nested too deep"};
 
-static ferry__document lost = {.root = {.home = &lost, .kind = FERRY_TYPE_NIL}, .flaw = &ferry__flaw_memory, .immortal = true};
+static ferry__document lost = {
+    .root = {.home = &lost, .kind = FERRY_TYPE_NIL}, .flaw = &ferry__flaw_memory, .immortal = true};
 
 static ferry__chunk *inside(ferry__document *d)
 {

@@ -149,11 +149,13 @@ static const struct {
     [SLOT_FLOAT] = {WANT_DOUBLE, "float", 0, 0},
 };
 
-static const char *const wanted[] = {"a bool", "an integer", "an integer", "a number", "a string", "a value", "nothing"};
+static const char *const wanted[] = {"a bool",   "an integer", "an integer", "a number",
+                                     "a string", "a value",    "nothing"};
 
 static const char *type_name(const ferry_value *v)
 {
-    static const char *const names[] = {"nil", "a bool", "an integer", "an integer", "a double", "a string", "bytes", "a list", "a map"};
+    static const char *const names[] = {"nil",      "a bool", "an integer", "an integer", "a double",
+                                        "a string", "bytes",  "a list",     "a map"};
     ferry_type type = ferry_value_type(v);
     return type < FERRY_TYPE_OTHER ? names[type] : "an ext value";
 }
