@@ -71,7 +71,7 @@ ferry_status ferry__wrap_open(ferry__wrap *w, const ferry__up *upcalls, ferry__u
     }
     w->inner = config->inner;
     w->self = config->inner_self;
-    return w->inner->open(w->self, &w->up, config, url, why);
+    return w->inner->open(w->self, &w->up, config->inner_config, url, why);
 }
 
 /* ---- Slots ---------------------------------------------------------------------------------------------------------- */

@@ -125,6 +125,7 @@ typedef struct ferry__config {
     /* Decorators only: what they wrap, opened and closed by them. */
     const struct ferry__backend *inner;
     void                        *inner_self;
+    const struct ferry__config  *inner_config;
 } ferry__config;
 
 enum { /* ability bits */

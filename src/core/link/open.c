@@ -106,6 +106,7 @@ static ferry_status add_layer(ferry__link *l, const ferry__backend *b, const fer
     layer->config = *config;
     layer->config.inner = l->backend;
     layer->config.inner_self = l->self;
+    layer->config.inner_config = l->depth ? &l->layers[l->depth - 1].config : NULL;
     layer->self = ferry__zalloc(b->state_size);
     if (!layer->self) {
         ferry__why(why, "out of memory");
