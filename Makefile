@@ -62,6 +62,7 @@ CLI_SRC  := $(wildcard src/cli/*.c)
 HARNESS  := $(wildcard tests/*.c)
 FIXTURES := $(wildcard tests/fixtures/*.c)
 SUITES   := $(foreach s,unit conformance integration oom,$(if $(wildcard tests/$s/*.c),$s))
+SCRIPTS  := $(wildcard tests/*/check.sh)
 EXAMPLES := $(wildcard examples/*.c examples/*.cc)
 
 objects   = $(patsubst %,$(O)/%.o,$(1))
@@ -162,7 +163,7 @@ $(B)/examples/%: $(O)/examples/%.cc.o $(B)/libferry.a
 
 T ?=
 check: all tests examples
-	@tools/check $(TESTS) -- $(T)
+	@BUILD=$(B) tools/check $(TESTS) $(if $(SAN),,$(SCRIPTS)) -- $(T)
 
 check-asan:
 	@$(MAKE) SAN=address check
