@@ -87,7 +87,7 @@ ROOT   := -DFERRY_TEST_ROOT='"$(CURDIR)"'
 $(O)/src/core/% $(O)/src/backends/% $(O)/src/net/%: INC = $(INSIDE)
 $(O)/src/cli/%: INC = $(CLI_INC)
 $(O)/tests/%: INC = -Itests $(ROOT)
-$(O)/tests/unit/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itests $(INSIDE) $(CLI_INC) $(ROOT)
+$(O)/tests/unit/% $(O)/tests/oom/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itests $(INSIDE) $(CLI_INC) $(ROOT)
 
 $(O)/%.c.o: %.c $(O)/flags
 	@mkdir -p $(@D)
