@@ -37,6 +37,7 @@ TEST_WITH(everything_is_there, .limit_ms = 120000)
     test_output r = test_sh("cd '%s/opt' && find . ! -type d | sort", install());
     CHECK_STR(r.out, test_text("./bin/ferry\n"
                                "./include/ferry/ferry.h\n"
+                               "./include/ferry/macros.h\n"
                                "./lib/libferry.a\n"
                                "./lib/libferry.so\n"
                                "./lib/libferry.so.0\n"
