@@ -16,7 +16,7 @@
     }
 
 static const cli_option common[] = {
-    {'u', "url", CLI_TEXT, AT(url), "URL", "the broker: redis://, amqp://, kafka://, file:, mem: [FERRY_URL]"},
+    {'u', "url", CLI_TEXT, AT(url), "URL", "the broker, such as file:/tmp/ferry.db [FERRY_URL]"},
     {'q', "quiet", CLI_FLAG, AT(quiet), NULL, "print errors only, no data and no notes"},
     {'v', "verbose", CLI_FLAG, AT(verbose), NULL, "trace what goes over the link, on stderr"},
     {'h', "help", CLI_FLAG, AT(help), NULL, "this text"},
@@ -229,7 +229,7 @@ const cli_command cli_commands[] = {
      "on a\n"
      "terminal (NO_COLOR turns that off). Exits with 0 if all is well, else with 3. Never prints a password.\n",
      "  ferry doctor\n"
-     "  ferry doctor -u redis://localhost\n",
+     "  ferry doctor -u file:/tmp/ferry.db\n",
      {common, doctor},
      cli_doctor_run,
      0},
