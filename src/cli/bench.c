@@ -180,7 +180,7 @@ static void bench_posts(bench *b)
 
 static bool prepare(bench *b, size_t in_flight)
 {
-    ferry_future **ring = realloc(b->ring, in_flight * sizeof *ring);
+    ferry_future **ring = realloc(b->ring, in_flight * sizeof(ferry_future *));
 
     if (ring == NULL)
         return false;

@@ -183,8 +183,10 @@ int cli_call_posts(const cli_call *call)
     if (room == 0)
         return cli_usage(call->command, "--in-flight %s is no number from 1 to 65536", in_flight);
     p.window = calloc(p.room, sizeof *p.window);
-    if (p.window == NULL || !cli_signals_start(NULL, NULL, NULL))
+    if (p.window == NULL || !cli_signals_start(NULL, NULL, NULL)) {
+        free(p.window);
         return cli_usage(call->command, "out of memory or descriptors");
+    }
     p.f = cli_open(call->settings, &(const cli_wishes){.close_ms = CLOSE_MS, .on_drop = dropped, .arg = &p});
     code = run(&p);
     ferry_close(p.f);

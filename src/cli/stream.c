@@ -228,7 +228,7 @@ int cli_call_stream(const cli_call *call)
     s = (stream){.call = call, .room = (size_t)room, .code = CLI_DONE};
     pthread_mutex_init(&s.lock, NULL);
     pthread_cond_init(&s.moved, NULL);
-    s.ring = calloc(s.room, sizeof *s.ring);
+    s.ring = calloc(s.room, sizeof(slot));
     s.stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (s.ring == NULL || s.stop_fd < 0 || !cli_signals_start(stop, NULL, &s))
         return cli_usage(call->command, "out of memory or descriptors");
