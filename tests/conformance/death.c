@@ -35,12 +35,12 @@ static void serve_until_killed(ferry_handler_fn *handler, int workers)
 
 TEST_CHILD(holding_server)
 {
-    serve_until_killed(hold, atoi(arg));
+    serve_until_killed(hold, (int)strtol(arg, NULL, 10));
 }
 
 TEST_CHILD(answering_server)
 {
-    serve_until_killed(answer, atoi(arg));
+    serve_until_killed(answer, (int)strtol(arg, NULL, 10));
 }
 
 static pid_t ready(pid_t pid)

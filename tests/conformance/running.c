@@ -90,7 +90,7 @@ static void stop_in_handler(int signal)
 TEST_CHILD(stopping_server)
 {
     (void)arg;
-    signal(SIGUSR1, stop_in_handler);
+    sigaction(SIGUSR1, &(struct sigaction){.sa_handler = stop_in_handler}, NULL);
     test_child_running_server("");
 }
 

@@ -130,7 +130,7 @@ static void each_thread(void (*look)(const char *tid))
 {
     DIR *d = opendir("/proc/self/task");
     for (struct dirent *e; (e = readdir(d)) != NULL;)
-        if (e->d_name[0] != '.' && atoi(e->d_name) != getpid())
+        if (e->d_name[0] != '.' && strtol(e->d_name, NULL, 10) != getpid())
             look(e->d_name);
     closedir(d);
 }

@@ -9,7 +9,7 @@
 static bool is_alive(const char *pid_file)
 {
     return access(pid_file, F_OK) == 0 && test_read(pid_file)[0] != '\0' &&
-           kill((pid_t)atoi(test_read(pid_file)), 0) == 0;
+           kill((pid_t)strtol(test_read(pid_file), NULL, 10), 0) == 0;
 }
 
 TEST(any_command_is_a_service)
