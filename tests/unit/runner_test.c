@@ -121,6 +121,28 @@ TEST(stamped_once_per_transport)
     CHECK_STR(last_line(run("stamped_").out), "2 passed, 0 failed");
 }
 
+TEST(a_case_that_no_transport_fits_is_told)
+{
+    setenv("FERRY_TEST_ORPHAN", "1", 1);
+    test_output r = run("bad::passes");
+    CHECK_INT(r.code, 2);
+    CHECK_HAS(r.err, "bad::orphan: no transport fits it: needs \"proceses\"");
+}
+
+TEST(a_signal_stops_the_run)
+{
+    const char *file = test_text("%s/pid", test_dir());
+    setenv("FERRY_TEST_PID_FILE", file, 1);
+    test_output r = test_sh("%s/test-fixtures -j 1 says_so passes & until [ -s %s ]; do sleep 0.01; done; "
+                            "kill -TERM $!; wait $!",
+                            test_bin(), file);
+    CHECK_INT(r.code, 130);
+    CHECK_HAS(r.out, "stopped by a signal, ");
+    pid_t child = (pid_t)strtol(test_read(file), NULL, 10);
+    CHECK(test_wait_for(is_gone, &child, 5000));
+    CHECK_STR(test_sh("ls -d %s/ferry-test.* 2>&1 | grep -v 'No such'", test_dir()).out, "");
+}
+
 TEST(whole_addresses_mean_one_case)
 {
     CHECK_STR(run("--list bad::stamped").out, "one/bad::stamped\ntwo/bad::stamped\n");
