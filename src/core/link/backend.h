@@ -42,7 +42,12 @@ typedef struct ferry__target {
 typedef struct ferry__wish {
     const char *group;    /* NULL: everything, for this source alone */
     const char *pattern;  /* "order.*" */
-    ferry_from  from;     /* where a group without a position starts */
+    enum {
+        FERRY__FROM_NEW,
+        FERRY__FROM_EARLIEST,
+        FERRY__FROM_TIME,
+        FERRY__FROM_POSITION
+    } from;               /* where a group without a position starts */
     int64_t     time_ms;
     const char *position;
 } ferry__wish;

@@ -65,10 +65,10 @@ ferry__job *ferry__jobs_take(ferry__jobs *j)
     return FERRY__OF(n, ferry__job, node);
 }
 
-static void free_key(ferry__jobs *j, ferry__job *job)
+void ferry__jobs_free_key(ferry__jobs *j, ferry__job *job)
 {
     ferry__job **at = holder(j, job->key), *next = job->behind;
-    if (*at != job)
+    if (!job->key || *at != job)
         return;
     *at = job->chain;
     job->behind = NULL;
@@ -79,13 +79,6 @@ static void free_key(ferry__jobs *j, ferry__job *job)
     *at = next;
     j->blocked--;
     make_ready(j, next);
-}
-
-void ferry__jobs_done(ferry__link *l, ferry__job *job)
-{
-    l->jobs.running--;
-    if (job->key)
-        free_key(&l->jobs, job);
 }
 
 static bool remove_behind(ferry__jobs *j, ferry__job *first, ferry__job *job)
@@ -107,8 +100,7 @@ bool ferry__jobs_remove(ferry__jobs *j, ferry__job *job)
     if (ferry__node_linked(&job->node)) {
         ferry__list_remove(&job->node);
         j->ready--;
-        if (job->key)
-            free_key(j, job);
+        ferry__jobs_free_key(j, job);
         return true;
     }
     return job->key && *holder(j, job->key) != job && remove_behind(j, *holder(j, job->key), job);
@@ -132,6 +124,7 @@ static void run(ferry__link *l, ferry__job *job)
         ferry__link_background_by(l, ferry__now_ms() + STANDBY_MS);
     if (l->jobs.ready > 0)
         ferry__jobs_wake(l, 0);
+    l->hooks->begins(l, job);
     ferry__link_unlock(l);
     job->run(job); /* ends with the job done or deferred; takes the lock itself for that */
     ferry__link_lock(l);
@@ -176,34 +169,54 @@ static void *work(void *arg)
             idle(l, &w);
     }
     ferry__link_leave(l);
+    l->jobs.alive--;
+    ferry__link_poke_watchers(l);
     ferry__link_unlock(l);
+    l->hooks->left(l);
     return NULL;
 }
 
-bool ferry__jobs_start(ferry__link *l, size_t workers)
+size_t ferry__jobs_start(ferry__link *l, size_t workers)
 {
     ferry__jobs *j = &l->jobs;
     if (!j->threads)
         j->threads = ferry__alloc(workers * sizeof *j->threads);
-    if (!j->threads)
-        return false;
-    j->workers = workers;
-    while (j->started < workers && ferry__thread_start(&j->threads[j->started], "ferry-worker", work, l))
+    while (j->threads && j->started < workers && ferry__thread_start(&j->threads[j->started], "ferry-worker", work, l)) {
         j->started++;
-    return j->started > 0;
+        j->alive++;
+    }
+    return j->started;
 }
 
-void ferry__jobs_stop(ferry__link *l)
+static bool wait_for_workers(ferry__link *l, int64_t until_ms)
+{
+    ferry__waiter w;
+    ferry__waiter_init(&w);
+    ferry__link_watch(l, &w);
+    while (l->jobs.alive > 0 && ferry__now_ms() < until_ms) {
+        w.poked = false;
+        ferry__link_wait(l, &w, until_ms);
+    }
+    ferry__list_remove(&w.place);
+    return l->jobs.alive == 0;
+}
+
+bool ferry__jobs_stop(ferry__link *l, int64_t until_ms)
 {
     ferry__jobs *j = &l->jobs;
     ferry__link_lock(l);
     j->stopping = true;
     for (ferry__node *n = j->idle.next; n != &j->idle; n = n->next)
         ferry__waiter_poke(l, FERRY__OF(n, ferry__waiter, place));
+    bool all = wait_for_workers(l, until_ms);
     ferry__link_unlock(l);
     for (size_t i = 0; i < j->started; i++)
-        pthread_join(j->threads[i], NULL);
+        if (all)
+            pthread_join(j->threads[i], NULL);
+        else
+            pthread_detach(j->threads[i]);
     j->started = 0;
     ferry__free(j->threads);
     j->threads = NULL;
+    return all;
 }

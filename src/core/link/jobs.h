@@ -27,17 +27,18 @@ typedef struct ferry__jobs {
     ferry__job *busy[256]; /* jobs that hold their key, by hash */
     ferry__list idle;      /* workers asleep: ferry__waiter */
     pthread_t  *threads;
-    size_t      workers, started;
+    size_t      started, alive;
     bool        stopping;
 } ferry__jobs;
 
 void        ferry__jobs_init(ferry__jobs *j);
 void        ferry__jobs_add(struct ferry__link *l, ferry__job *job);
 ferry__job *ferry__jobs_take(ferry__jobs *j);
-void        ferry__jobs_done(struct ferry__link *l, ferry__job *job); /* its key is free: after the handler, or the deferred answer */
-bool        ferry__jobs_remove(ferry__jobs *j, ferry__job *job);      /* not begun: take it out */
-bool        ferry__jobs_start(struct ferry__link *l, size_t workers);  /* threads; with the lock */
-void        ferry__jobs_stop(struct ferry__link *l);                   /* ends them; without the lock; waits for handlers */
+void        ferry__jobs_free_key(ferry__jobs *j, ferry__job *job); /* after the handler, or the deferred answer */
+bool        ferry__jobs_remove(ferry__jobs *j, ferry__job *job);    /* not begun: take it out */
+size_t      ferry__jobs_start(struct ferry__link *l, size_t workers); /* how many threads run; with the lock */
+/* Ends the threads once their handlers have; false: some outstayed until_ms and were left behind. Without the lock. */
+bool        ferry__jobs_stop(struct ferry__link *l, int64_t until_ms);
 void        ferry__jobs_wake(struct ferry__link *l, size_t spare);     /* idle workers for ready jobs, save `spare` of them */
 
 #endif

@@ -151,7 +151,7 @@ void ferry__link_leave(ferry__link *l)
         ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
 }
 
-static void signal_loop(ferry__link *l)
+void ferry__link_signal(ferry__link *l)
 {
     uint64_t one = 1;
     if (write(l->loop_event, &one, sizeof one) < 0)
@@ -162,7 +162,7 @@ void ferry__link_noted(ferry__link *l, bool stays)
 {
     l->dirty = true;
     if (l->looped) {
-        signal_loop(l);
+        ferry__link_signal(l);
         return;
     }
     if (l->driver) {

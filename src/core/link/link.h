@@ -51,6 +51,8 @@ typedef struct ferry__hooks {
     void (*arrived)(ferry__link *l, ferry__source *source, ferry__frame *frame); /* takes the frame */
     void (*answered)(ferry__link *l, ferry__admin *admin);
     void (*turned)(ferry__link *l); /* after each pump: credits and so on */
+    void (*begins)(ferry__link *l, ferry__job *job);
+    void (*left)(ferry__link *l); /* a worker ended; without the lock */
 } ferry__hooks;
 
 typedef struct ferry__layer { /* a decorator, or the transport itself */
@@ -99,6 +101,7 @@ struct ferry__link {
     ferry__wheel   wheel;
     uint64_t       serial;
     size_t         alone;       /* pending ones that nobody waits for */
+    size_t         posting;     /* posts and events that are not accepted yet */
     size_t         uncollected; /* ended ones that a caller will come for */
     size_t         settling;    /* settles without an answer */
     size_t         probing;     /* probes without one */
@@ -112,6 +115,7 @@ struct ferry__link {
 ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry__config *config, const ferry__setting *own, char *why);
 void         ferry__link_init(ferry__link *l, const ferry__hooks *hooks, const ferry__log *log);
 void         ferry__link_stop_background(ferry__link *l); /* without the lock */
+void         ferry__link_close(ferry__link *l);           /* closes the transport; without the lock, nobody drives */
 void         ferry__link_end(ferry__link *l);             /* nobody is inside any more */
 void         ferry__link_abandon(ferry__link *l);         /* in a forked child */
 
@@ -136,6 +140,7 @@ void ferry__link_poke_watchers(ferry__link *l);
 
 /* Work was noted (a send, a settle, a credit). `stays`: the caller will wait now and drives it himself. */
 void ferry__link_noted(ferry__link *l, bool stays);
+void ferry__link_signal(ferry__link *l);                       /* a foreign loop shall come round */
 void ferry__link_background_by(ferry__link *l, int64_t at_ms); /* the background looks by then */
 
 #endif

@@ -190,11 +190,16 @@ static void free_layers(ferry__link *l)
     l->backend = NULL;
 }
 
-void ferry__link_end(ferry__link *l)
+void ferry__link_close(ferry__link *l)
 {
     if (l->backend)
         l->backend->close(l->self);
     free_layers(l);
+}
+
+void ferry__link_end(ferry__link *l)
+{
+    ferry__link_close(l);
     ferry__table_done(&l->table);
     ferry__peers_done(&l->peers);
     if (l->loop_epoll >= 0)

@@ -60,7 +60,7 @@ void ferry__table_add(ferry__table *t, ferry__pending *p)
 ferry__pending *ferry__table_find(const ferry__table *t, uint64_t serial)
 {
     ferry__pending *p = *bucket(t, serial);
-    while (p && p->frame->id.serial != serial)
+    while (p && (p->frame->id.serial != serial || p->frame->kind != FERRY__CALL)) /* a revived post keeps a foreign serial */
         p = p->chain;
     return p;
 }
@@ -106,6 +106,8 @@ static void detach(ferry__link *l, ferry__pending *p)
     p->frame->owner = NULL;
     if (p->alone)
         l->alone--;
+    if (!is_call(p))
+        l->posting--;
 }
 
 /* `ended` may free p and, if it was the last of the handle, nothing of the link: the handle outlives the lock. */
@@ -115,7 +117,7 @@ static void finish(ferry__link *l, ferry__pending *p)
     p->stage = FERRY__ENDED;
     count_end(l, p);
     p->ended(l, p);
-    if (l->table.count == 0)
+    if (l->table.count == 0 || l->posting == 0)
         ferry__link_poke_watchers(l);
 }
 
@@ -209,6 +211,8 @@ void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame
     ferry__timer_set(&l->wheel, &p->timer, frame->deadline_ms);
     if (p->alone)
         l->alone++;
+    if (!is_call(p))
+        l->posting++;
     *(is_call(p) ? &l->counts.calls_sent : frame->kind == FERRY__EVENT ? &l->counts.events_sent : &l->counts.posts_sent) += 1;
     if (l->table.count > l->max_pending)
         ferry__pending_end(l, p, FERRY_OVERLOADED, FERRY_OUTCOME_NOT_SENT, "max_pending messages are under way");

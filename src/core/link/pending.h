@@ -50,7 +50,7 @@ typedef struct ferry__table {
 bool            ferry__table_init(ferry__table *t);
 void            ferry__table_done(ferry__table *t);
 void            ferry__table_add(ferry__table *t, ferry__pending *p);
-ferry__pending *ferry__table_find(const ferry__table *t, uint64_t serial);
+ferry__pending *ferry__table_find(const ferry__table *t, uint64_t serial); /* calls only */
 void            ferry__table_remove(ferry__table *t, ferry__pending *p);
 
 /* All with the lock held. start takes frame; on failure `ended` was called before it returns. */

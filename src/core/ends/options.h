@@ -1,0 +1,13 @@
+/* options.h - the structs that programs hand in: any size, known fields copied, an unknown field that is set refused. */
+#ifndef FERRY_ENDS_OPTIONS_H
+#define FERRY_ENDS_OPTIONS_H
+
+#include <ferry/ferry.h>
+
+/* Copies *given (its first member is its size; NULL: all defaults) into to, `known` bytes. */
+ferry_status ferry__options_take(void *to, size_t known, const void *given, char *why);
+
+/* A number from the environment where the field is 0: [least, most], else INVALID with the reason. */
+ferry_status ferry__options_env(const char *name, long long least, long long most, long long *value, char *why);
+
+#endif

@@ -1,0 +1,11 @@
+/* run.h - one request on its worker. */
+#ifndef FERRY_ENDS_RUN_H
+#define FERRY_ENDS_RUN_H
+
+#include "link/jobs.h"
+
+#include <ferry/ferry.h>
+
+void ferry__run_request(ferry__job *job); /* decode, guards, handler; then the end, unless it was deferred */
+
+#endif

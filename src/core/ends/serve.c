@@ -1,0 +1,229 @@
+/* serve.c - sources, credits and arrival. What happens to a request on its worker is in run.c. */
+#include "ends/serve.h"
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/random.h"
+#include "ends/admin.h"
+#include "ends/request.h"
+#include "ends/run.h"
+
+#include <string.h>
+
+enum { POSTS = 1, NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */ };
+
+/* ---- sources ---- */
+
+static ferry_status listen_to(ferry *f, ferry__service *s)
+{
+    ferry__link *l = &f->link;
+    ferry_status status = l->backend->listen(l->self, &s->calls);
+    if (status == FERRY_OK)
+        status = l->backend->listen(l->self, &s->posts);
+    if (status == FERRY_OK && l->bits & FERRY__CANCELS)
+        status = l->backend->listen(l->self, &s->controls);
+    s->listening = status == FERRY_OK;
+    ferry__link_noted(l, false);
+    return status;
+}
+
+static ferry__service *make_service(ferry *f, const char *name, size_t length)
+{
+    ferry__service *s = ferry__zalloc(sizeof *s + length + 1);
+    if (!s)
+        return NULL;
+    memcpy(s->name, name, length);
+    s->calls = (ferry__source){.lane = FERRY__CALLS, .name = s->name, .owner = s};
+    s->posts = (ferry__source){.lane = FERRY__POSTS, .name = s->name, .owner = s};
+    s->controls = (ferry__source){.lane = FERRY__CONTROLS, .name = s->name, .owner = s};
+    s->next = f->services;
+    f->services = s;
+    return s;
+}
+
+ferry_status ferry__serve_name(ferry *f, const char *name, size_t length)
+{
+    ferry__service *s = f->services;
+    while (s && (strncmp(s->name, name, length) != 0 || s->name[length]))
+        s = s->next;
+    if (!s)
+        s = make_service(f, name, length);
+    if (!s)
+        return FERRY_NO_MEMORY;
+    return f->serving && !s->listening && !f->draining ? listen_to(f, s) : FERRY_OK;
+}
+
+ferry_status ferry__serve_begin(ferry *f)
+{
+    ferry_status status = FERRY_OK;
+    f->serving = true;
+    for (ferry__service *s = f->services; s && status == FERRY_OK; s = s->next)
+        if (!s->listening)
+            status = listen_to(f, s);
+    return status;
+}
+
+void ferry__serve_done(ferry *f)
+{
+    for (ferry__service *s = f->services, *next; s; s = next) {
+        next = s->next;
+        ferry__free(s);
+    }
+    f->services = NULL;
+}
+
+/* ---- credits: how much we hold at most ---- */
+
+static void give(ferry__link *l, ferry__source *source, size_t *asked, size_t held, size_t window)
+{
+    size_t have = *asked + held, room = have < window ? window - have : 0;
+    if (room == 0 || (room * 4 < window && have > 0))
+        return; /* in lots: a credit for each frame would be a command for each frame */
+    l->backend->credit(l->self, source, (int)room);
+    *asked += room;
+    l->dirty = true;
+}
+
+static void turned(ferry__link *l)
+{
+    ferry *f = ferry__handle_of(l);
+    if (atomic_load_explicit(&f->stopping, memory_order_relaxed) && !f->draining)
+        ferry__serve_drain(f);
+    if (f->draining)
+        return;
+    for (ferry__service *s = f->services; s; s = s->next) {
+        if (!s->listening)
+            continue;
+        give(l, &s->calls, &s->asked[0], s->held[0], f->window);
+        give(l, &s->posts, &s->asked[POSTS], s->held[POSTS], f->window);
+    }
+}
+
+/* ---- arrival, with the lock held ---- */
+
+static ferry_request *find_request(ferry *f, const ferry__id *id)
+{
+    for (ferry__node *n = f->requests.next; n != &f->requests; n = n->next) {
+        ferry_request *req = FERRY__OF(n, ferry_request, active);
+        if (req->frame->id.serial == id->serial && memcmp(req->frame->id.client, id->client, sizeof id->client) == 0)
+            return req;
+    }
+    return NULL;
+}
+
+/* The caller gave up. A running handler is told and its own calls end; one that did not begin is skipped when its turn comes. */
+static void cancelled(ferry *f, const ferry__frame *control)
+{
+    ferry_request *req = find_request(f, &control->id);
+    if (!req)
+        return;
+    atomic_store(&req->cancelled, true);
+    for (ferry__node *n = req->nested.next, *next; n != &req->nested; n = next) {
+        next = n->next;
+        ferry_future *u = FERRY__OF(n, ferry_future, nested);
+        ferry__pending_cancel(&f->link, &u->pending, FERRY_CANCELLED, "the request this call is part of was cancelled");
+    }
+}
+
+static uint64_t job_key(const ferry__frame *frame)
+{
+    if (!frame->key.at)
+        return 0;
+    uint64_t hash = ferry__hash(ferry__frame_text(frame, frame->key), frame->key.length) + frame->kind;
+    return hash ? hash : 1;
+}
+
+static bool enqueue(ferry *f, ferry__service *s, ferry__frame *frame)
+{
+    ferry_request *req = ferry__request_new(f, frame);
+    if (!req)
+        return false;
+    req->service = s;
+    req->job.run = ferry__run_request;
+    req->job.key = f->workers > 1 ? job_key(frame) : 0;
+    req->job.urgent = frame->kind == FERRY__CALL;
+    req->handler = ferry__router_find(&f->router, ferry_request_route(req), (ferry_verb)frame->verb, &req->refusal);
+    ferry__list_append(&f->requests, &req->active);
+    ferry__jobs_add(&f->link, &req->job);
+    return true;
+}
+
+/* The reference that came with the frame is the settlement's. */
+static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
+{
+    ferry *f = ferry__handle_of(l);
+    ferry__service *s = source->owner;
+    if (frame->kind == FERRY__CONTROL || !s) {
+        cancelled(f, frame);
+        ferry__frame_unref(frame);
+        return;
+    }
+    size_t lane = source->lane == FERRY__POSTS;
+    l->counts.requests_received++;
+    if (s->asked[lane] > 0)
+        s->asked[lane]--;
+    if (!f->draining && enqueue(f, s, frame)) {
+        s->held[lane]++;
+        return;
+    }
+    l->settling++;
+    l->dirty = true;
+    if (f->draining)
+        l->backend->hand_back(l->self, frame);
+    else
+        l->backend->retry(l->self, frame, NO_MEMORY_MS);
+}
+
+/* ---- draining ---- */
+
+static void hand_back(ferry *f, ferry_request *req)
+{
+    ferry__link *l = &f->link;
+    ferry__list_remove(&req->active);
+    req->service->held[req->frame->kind == FERRY__POST]--;
+    l->counts.requests_handed_back++;
+    l->settling++;
+    l->backend->hand_back(l->self, req->frame); /* the settlement's reference */
+}
+
+void ferry__serve_drain(ferry *f)
+{
+    ferry__link *l = &f->link;
+    f->draining = true;
+    for (ferry__service *s = f->services; s && !f->closed; s = s->next)
+        if (s->listening) {
+            l->backend->unlisten(l->self, &s->calls);
+            l->backend->unlisten(l->self, &s->posts);
+            s->listening = false;
+        }
+    for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) { /* backwards: hand_back puts in front */
+        ferry_request *req = FERRY__OF(n, ferry_request, active);
+        next = n->prev;
+        if (req->state != FERRY__QUEUED || !ferry__jobs_remove(&l->jobs, &req->job))
+            continue;
+        hand_back(f, req);
+        ferry__request_free(req);
+    }
+    l->dirty = true;
+    ferry__link_poke_watchers(l);
+}
+
+bool ferry__serve_quiet(const ferry *f)
+{
+    return ferry__list_empty(&f->requests) && f->link.settling == 0;
+}
+
+static void begins(ferry__link *l, ferry__job *job)
+{
+    ferry_request *req = (ferry_request *)(void *)job;
+    req->state = FERRY__RUNNING;
+    if (l->more && l->more->begin)
+        l->more->begin(l->self, req->frame);
+}
+
+static void left(ferry__link *l)
+{
+    ferry__handle_unref(ferry__handle_of(l));
+}
+
+const ferry__hooks ferry__serve_hooks = {arrived, ferry__admin_answered, turned, begins, left};
