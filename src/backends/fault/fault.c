@@ -9,11 +9,12 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/random.h"
 
 #include <string.h>
 #include <time.h>
 
-enum { MOST = 1000000 };
+enum { MOST = 1000000, DAY = 86400000 };
 
 static const ferry__setting settings[] = {
     {"drop", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent is reported accepted and gone"},
@@ -33,10 +34,10 @@ static const ferry__setting settings[] = {
     {"lose_probe", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th question whether anyone is alive gets no answer"},
     {"down", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent takes the link down, for `outage`"},
     {"block", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent makes the broker take nothing, for `outage`"},
-    {"delay", FERRY__MS, "0", 0, MOST, NULL, "how long frames sent are held back"},
-    {"delay_reply", FERRY__MS, "0", 0, MOST, NULL, "how long replies are held back"},
-    {"outage", FERRY__MS, "200", 1, MOST, NULL, "how long `down` and `block` last"},
-    {"stall", FERRY__MS, "0", 0, MOST, NULL,
+    {"delay", FERRY__MS, "0", 0, DAY, NULL, "how long frames sent are held back"},
+    {"delay_reply", FERRY__MS, "0", 0, DAY, NULL, "how long replies are held back"},
+    {"outage", FERRY__MS, "200", 1, DAY, NULL, "how long `down` and `block` last"},
+    {"stall", FERRY__MS, "0", 0, DAY, NULL,
      "the thread that drives the transport blocks that long in every turn, as a slow disk does"},
     {"seed", FERRY__NUMBER, "0", 0, INT64_MAX, NULL,
      "not 0: at random, once in n times on average; the same seed, the same course"},
@@ -165,7 +166,8 @@ static void read_settings(ferry__fault *f, const ferry__url *url)
     f->delay_reply_ms = ferry__url_number(url, settings, "delay_reply");
     f->outage_ms = ferry__url_number(url, settings, "outage");
     f->stall_ms = ferry__url_number(url, settings, "stall");
-    f->seed = (uint64_t)ferry__url_number(url, settings, "seed");
+    int64_t seed = ferry__url_number(url, settings, "seed");
+    f->seed = seed ? ferry__hash(&seed, sizeof seed) | 1 : 0;
     if (f->delay_ms == 0)
         f->counts[FERRY__DELAY].every = 0;
     if (f->delay_reply_ms == 0)
