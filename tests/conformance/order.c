@@ -121,6 +121,51 @@ CONFORMANCE(two_servers_share_the_work)
     kit_close(a);
 }
 
+/* ---- Calls and posts ------------------------------------------------------------------------------------------------- */
+
+typedef struct sequence {
+    kit_gate   gate;
+    atomic_int posts, posts_before_the_call;
+} sequence;
+
+static void gated_first(ferry_request *req, void *arg)
+{
+    kit_gated(req, &((sequence *)arg)->gate);
+}
+
+static void post_or_call(ferry_request *req, void *arg)
+{
+    sequence *s = arg;
+    if (ferry_request_remaining_ms(req) < 0)
+        atomic_fetch_add(&s->posts, 1);
+    else
+        atomic_store(&s->posts_before_the_call, atomic_load(&s->posts));
+}
+
+CONFORMANCE(calls_go_before_posts)
+{
+    enum { POSTS = 100 };
+    sequence q = {0};
+    ferry *s = kit_open(NULL), *c = kit_open(NULL);
+    CHECK_STATUS(ferry_handle(s, "work.gate", gated_first, &q, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_handle(s, "work.do", post_or_call, &q, NULL), FERRY_OK);
+    kit_start(s, "work");
+    ferry_future *first = ferry_async(c, FERRY_POST, "work.gate", NULL, NULL);
+    CHECK_SOON(atomic_load(&q.gate.entered) == 1, KIT_SOON_MS);
+    for (int i = 0; i < POSTS; i++)
+        CHECK_STATUS(ferry_post_no_wait(c, "work.do", NULL, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_flush(c, KIT_SOON_MS), FERRY_OK);
+    ferry_future *call = ferry_async(c, FERRY_GET, "work.do", NULL, NULL);
+    CHECK_INT(ferry_await_any(&call, 1, 100), 1); /* time to arrive */
+    atomic_store(&q.gate.open, true);
+    KIT_OK(ferry_await(first));
+    KIT_OK(ferry_await(call));
+    CHECK_SOON(atomic_load(&q.posts) == POSTS, KIT_SOON_MS);
+    CHECK(atomic_load(&q.posts_before_the_call) < POSTS / 4); /* whoever waits is served first */
+    kit_close(c);
+    kit_close(s);
+}
+
 /* ---- Posts across servers ------------------------------------------------------------------------------------------- */
 
 static void send_posts(ferry *c, int each)
