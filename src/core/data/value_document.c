@@ -155,11 +155,8 @@ static void adopt(ferry__document *d, ferry__document *child)
         d->depth = (uint8_t)(child->depth + 1);
 }
 
-void ferry__document_drop(ferry__document *d, const ferry_value *slot)
+static void release(ferry__document *d, ferry__document *child)
 {
-    ferry__document *child = slot->home;
-    if (child == d)
-        return;
     if (child->prev)
         child->prev->next = child->next;
     else
@@ -167,6 +164,17 @@ void ferry__document_drop(ferry__document *d, const ferry_value *slot)
     if (child->next)
         child->next->prev = child->prev;
     ferry__document_free(child);
+}
+
+void ferry__document_drop(ferry__document *d, ferry_value *slot)
+{
+    bool leaves_room = slot->home == d && (slot->kind == FERRY_TYPE_STRING || slot->kind == FERRY_TYPE_NIL);
+    if (slot->home != d)
+        release(d, slot->home);
+    if (!leaves_room)
+        *slot = ferry__node_nil(d);
+    slot->kind = FERRY_TYPE_NIL;
+    slot->encoded = false;
 }
 
 static bool copied_when_put(const ferry_value *v)
@@ -185,18 +193,32 @@ static bool copied_when_put(const ferry_value *v)
     }
 }
 
+/* Room for a string in a nil node: what one before it left, or new. */
+static char *room_for(ferry__document *d, const ferry_value *slot, size_t size, uint8_t *spare)
+{
+    size_t left = (size_t)slot->size + slot->spare;
+    *spare = 0;
+    if (!slot->as.text || size > left)
+        return ferry__document_bytes(d, size + 1);
+    *spare = left - size > UINT8_MAX ? UINT8_MAX : (uint8_t)(left - size);
+    return (char *)slot->as.text;
+}
+
 bool ferry__document_copy_flat(ferry__document *d, ferry_value *slot, const ferry_value *v)
 {
+    if (v->kind == FERRY_TYPE_NIL)
+        return true;
+    char *text = NULL;
+    uint8_t spare = 0;
+    bool has_text = v->kind == FERRY_TYPE_STRING || v->kind == FERRY_TYPE_BYTES || v->kind == FERRY_TYPE_OTHER;
+    if (has_text && (text = room_for(d, slot, v->size, &spare)) == NULL)
+        return false;
     *slot = *v;
     slot->home = d;
     slot->encoded = false;
-    if (v->kind != FERRY_TYPE_STRING && v->kind != FERRY_TYPE_BYTES && v->kind != FERRY_TYPE_OTHER)
+    slot->spare = spare;
+    if (!has_text)
         return true;
-    char *text = ferry__document_bytes(d, (size_t)v->size + 1);
-    if (!text) {
-        slot->kind = FERRY_TYPE_NIL;
-        return false;
-    }
     if (v->size)
         memcpy(text, v->as.text, v->size);
     text[v->size] = '\0';
@@ -220,7 +242,6 @@ static const ferry__flaw *cannot_join(const ferry__document *d, const ferry_valu
 void ferry__document_take(ferry__document *d, ferry_value *slot, ferry_value *v)
 {
     const ferry__flaw *flaw = d->flaw ? d->flaw : cannot_join(d, v);
-    *slot = (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
     if (!flaw && !copied_when_put(v)) {
         adopt(d, v->home);
         *slot = v->home->root;

@@ -32,6 +32,7 @@ struct ferry_value {
     uint8_t          kind;
     int8_t           ext;      /* OTHER: the ext type */
     bool             encoded;  /* ferry_encoded has been asked for it */
+    uint8_t          spare;    /* STRING and NIL: bytes behind the string that another one may use, see ferry__document_drop */
     uint32_t         size;     /* bytes, list items or map entries */
     union {
         bool         b;
@@ -93,6 +94,11 @@ static inline bool ferry__node_is_root(const ferry_value *v)
     return v == &v->home->root;
 }
 
+static inline ferry_value ferry__node_nil(ferry__document *d)
+{
+    return (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
+}
+
 /* What a reader sees: NULL stays NULL, raw msgpack shows what is in it. */
 static inline const ferry_value *ferry__node_see(const ferry_value *v)
 {
@@ -107,11 +113,12 @@ void             ferry__document_break(ferry__document *d, const ferry__flaw *fl
 ferry_value     *ferry__document_broken(const ferry__flaw *flaw);
 ferry_value     *ferry__document_nodes(ferry__document *d, size_t count); /* from the arena; NULL: out of memory */
 char            *ferry__document_bytes(ferry__document *d, size_t count);
-/* Moves v, a root, into `slot`, a node of d; breaks d if that cannot be. */
+/* Moves v, a root, into `slot`, a nil node of d; breaks d if that cannot be. */
 void             ferry__document_take(ferry__document *d, ferry_value *slot, ferry_value *v);
-/* Empties a node of the root's run that is about to be written over. */
-void             ferry__document_drop(ferry__document *d, const ferry_value *slot);
-/* Copies a scalar, string or bytes; false: out of memory, and the slot is nil. */
+/* Makes a node of the root's run nil again. Its string leaves its room for the next one, so that a map whose strings change for ever
+ * does not grow for ever. */
+void             ferry__document_drop(ferry__document *d, ferry_value *slot);
+/* Copies a scalar, string or bytes into a nil node; false: out of memory, and it is still nil. */
 bool             ferry__document_copy_flat(ferry__document *d, ferry_value *slot, const ferry_value *v);
 void             ferry__document_forget_encodings(ferry__document *d);
 

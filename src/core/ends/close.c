@@ -140,7 +140,7 @@ int ferry_run(ferry *f)
 
 static bool quiet(const ferry *f)
 {
-    return ferry__serve_quiet(f) && f->link.posting == 0 && !f->link.dirty;
+    return ferry__serve_quiet(f) && f->link.posting == 0;
 }
 
 static void wait_quiet(ferry *f, int64_t until_ms)

@@ -100,7 +100,7 @@ static ferry__job *round_of_work(ferry *f)
 static ferry_status state_of(ferry *f)
 {
     ferry__link_lock(&f->link);
-    bool ended = f->draining && ferry__serve_quiet(f) && f->link.posting == 0 && !f->link.dirty;
+    bool ended = f->draining && ferry__serve_quiet(f) && f->link.posting == 0;
     ferry__link_unlock(&f->link);
     return ended ? FERRY_CLOSED : FERRY_OK;
 }

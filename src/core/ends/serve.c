@@ -89,9 +89,9 @@ static void turned(ferry__link *l)
     ferry *f = ferry__handle_of(l);
     if (atomic_load_explicit(&f->stopping, memory_order_relaxed) && !f->draining)
         ferry__serve_drain(f);
-    if (f->draining)
-        return;
-    for (ferry__service *s = f->services; s; s = s->next) {
+    if (f->draining && ferry__serve_quiet(f))
+        ferry__link_poke_watchers(l);
+    for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
         if (!s->listening)
             continue;
         give(l, &s->calls, &s->asked[0], s->held[0], f->window);
@@ -204,13 +204,13 @@ void ferry__serve_drain(ferry *f)
         hand_back(f, req);
         ferry__request_free(req);
     }
-    l->dirty = true;
+    ferry__link_noted(l, false);
     ferry__link_poke_watchers(l);
 }
 
 bool ferry__serve_quiet(const ferry *f)
 {
-    return ferry__list_empty(&f->requests) && f->link.settling == 0;
+    return ferry__list_empty(&f->requests) && f->link.settling == 0 && !f->link.dirty;
 }
 
 static void begins(ferry__link *l, ferry__job *job)
