@@ -67,6 +67,13 @@ ferry_value *ferry_double(double d)
     return v;
 }
 
+static const ferry__flaw *wrong_text(const char *s, size_t length)
+{
+    if (length > UINT32_MAX)
+        return &ferry__flaw_big;
+    return s && !ferry__text_utf8(s, length) ? &no_utf8 : NULL;
+}
+
 static ferry_value *run_of_bytes(uint8_t kind, const void *data, size_t length)
 {
     if (length > UINT32_MAX)
@@ -83,9 +90,8 @@ ferry_value *ferry_string(const char *s, size_t len)
 {
     if (!s && len)
         return ferry__document_broken(&no_bytes);
-    if (!ferry__text_utf8(s, len))
-        return ferry__document_broken(&no_utf8);
-    return run_of_bytes(FERRY_TYPE_STRING, s, len);
+    const ferry__flaw *flaw = wrong_text(s, len);
+    return flaw ? ferry__document_broken(flaw) : run_of_bytes(FERRY_TYPE_STRING, s, len);
 }
 
 ferry_value *ferry_text(const char *s)
@@ -181,6 +187,7 @@ void ferry_list_put(ferry_value *list, ferry_value *v)
             ferry_value_free(v);
         return;
     }
+    *slot = ferry__node_nil(list->home);
     ferry__document_take(list->home, slot, v);
     list->size++;
 }
@@ -206,9 +213,9 @@ static void index_add(ferry__document *d, uint32_t entry)
     if (key->kind != FERRY_TYPE_STRING)
         return;
     uint32_t at = hash(key->as.text, key->size) & d->index_mask;
-    while (d->index[at])
+    while (d->index[at] && !key_is(&d->root.as.items[2 * (size_t)(d->index[at] - 1)], key->as.text, key->size))
         at = (at + 1) & d->index_mask;
-    d->index[at] = entry + 1;
+    d->index[at] = entry + 1; /* of equal keys, which only a peer can have sent, the last */
 }
 
 /* Made, or made anew, when less than half would stay free. Without memory for it the map is searched from end to end. */
@@ -255,10 +262,7 @@ static ferry_value *find_to_replace(ferry__document *d, const char *key, size_t 
 static ferry_value *entry_for(ferry__document *d, const char *key)
 {
     size_t length = key ? strlen(key) : 0;
-    const ferry__flaw *flaw = !key                             ? &no_key
-                              : length > UINT32_MAX            ? &ferry__flaw_big
-                              : !ferry__text_utf8(key, length) ? &no_utf8
-                                                               : NULL;
+    const ferry__flaw *flaw = key ? wrong_text(key, length) : &no_key;
     if (flaw) {
         ferry__document_break(d, flaw);
         return NULL;
@@ -266,17 +270,16 @@ static ferry_value *entry_for(ferry__document *d, const char *key)
     ferry_value *value = find_to_replace(d, key, length);
     if (value) {
         ferry__document_drop(d, value);
-        *value = (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
         return value;
     }
     ferry_value *entry = append(d), text = {.kind = FERRY_TYPE_STRING, .size = (uint32_t)length, .as.text = key};
     if (!entry)
         return NULL;
+    entry[0] = entry[1] = ferry__node_nil(d);
     if (!ferry__document_copy_flat(d, entry, &text)) {
         ferry__document_break(d, &ferry__flaw_memory);
         return NULL;
     }
-    entry[1] = (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
     d->root.size++;
     if (d->index)
         index_add(d, d->root.size - 1);
@@ -300,9 +303,7 @@ static void fill_text(ferry__document *d, ferry_value *slot, const char *s)
 {
     size_t length = s ? strlen(s) : 0;
     ferry_value text = {.kind = s ? FERRY_TYPE_STRING : FERRY_TYPE_NIL, .size = (uint32_t)length, .as.text = s};
-    const ferry__flaw *flaw = length > UINT32_MAX                 ? &ferry__flaw_big
-                              : s && !ferry__text_utf8(s, length) ? &no_utf8
-                                                                  : NULL;
+    const ferry__flaw *flaw = wrong_text(s, length);
     if (!flaw && !ferry__document_copy_flat(d, slot, &text))
         flaw = &ferry__flaw_memory;
     if (flaw)
@@ -315,9 +316,9 @@ static void fill_copy(ferry__document *d, ferry_value *slot, const ferry_value *
         ferry__document_take(d, slot, ferry_value_copy(v));
 }
 
+/* Into a nil node. */
 static void fill(ferry__document *d, ferry_value *slot, const ferry_item *x)
 {
-    *slot = (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
     switch (x->kind) {
     case ITEM_BOOL:
         slot->kind = FERRY_TYPE_BOOL;
@@ -402,8 +403,10 @@ ferry_value *ferry_list_of(size_t n, const ferry_item *items)
     ferry__document *d = container(FERRY_TYPE_LIST, n, bytes_needed(items, n));
     if (!d)
         return refuse(items, n, &ferry__flaw_memory);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        d->root.as.items[i] = ferry__node_nil(d);
         fill(d, &d->root.as.items[i], &items[i]);
+    }
     d->root.size = (uint32_t)n;
     return &d->root;
 }

@@ -63,7 +63,7 @@ static void convert_borrowed(ferry_value *to, uint8_t kind, uint32_t size, const
 /* Cannot fail: the document has the room that the scan counted. */
 static void convert(ferry__document *d, ferry_value *to, const msgpack_object *from)
 {
-    *to = (ferry_value){.home = d, .kind = FERRY_TYPE_NIL};
+    *to = ferry__node_nil(d);
     switch (from->type) {
     case MSGPACK_OBJECT_NIL:
         break;
@@ -204,6 +204,7 @@ static void extend(const ferry_value *v, extent *e, size_t depth)
 static void copy(ferry__document *d, ferry_value *to, const ferry_value *from)
 {
     size_t n = children(from);
+    *to = ferry__node_nil(d);
     if (from->kind == FERRY__KIND_RAW) {
         ferry__document_take(d, to, ferry_raw(from->as.raw->bytes, from->as.raw->length));
     } else if (from->kind == FERRY_TYPE_LIST || from->kind == FERRY_TYPE_MAP) {
