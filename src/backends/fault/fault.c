@@ -36,10 +36,10 @@ static const ferry__setting settings[] = {
     {"block", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent makes the broker take nothing, for `outage`"},
     {"delay", FERRY__MS, "0", 0, DAY, NULL, "how long frames sent are held back"},
     {"delay_reply", FERRY__MS, "0", 0, DAY, NULL, "how long replies are held back"},
-    {"outage", FERRY__MS, "200", 1, DAY, NULL, "how long `down` and `block` last"},
+    {"outage", FERRY__MS, "200ms", 1, DAY, NULL, "how long `down` and `block` last"},
     {"stall", FERRY__MS, "0", 0, DAY, NULL,
      "the thread that drives the transport blocks that long in every turn, as a slow disk does"},
-    {"seed", FERRY__NUMBER, "0", 0, INT64_MAX, NULL,
+    {"seed", FERRY__NUMBER, "0", 0, 0, NULL,
      "not 0: at random, once in n times on average; the same seed, the same course"},
     {.name = NULL},
 };
