@@ -88,9 +88,7 @@ void good_nesting(const ferry_value *borrowed)
 void good_options(ferry *f, ferry_request *req, char why[FERRY_WHY_SIZE])
 {
     const ferry_options *o = FERRY_OPTIONS(.name = "orders", .workers = 4);
-    ferry_reply_free(
-        ferry_get(f, "calc.add", ferry_map("x", 1), FERRY_CALL(.timeout_ms = 500, .within = req, .why = why)));
-    ferry_publish(f, "order.created", ferry_list(1), FERRY_EVENT(.key = o->name));
+    ferry_reply_free(ferry_get(f, "calc.add", ferry_map("x", 1),
+                               FERRY_CALL(.timeout_ms = 500, .key = o->name, .within = req, .why = why)));
     ferry_handle(f, "calc.add", NULL, NULL, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_POST));
-    ferry_subscribe(f, "order.*", NULL, NULL, FERRY_SUBSCRIBE(.from = FERRY_FROM_EARLIEST), NULL);
 }

@@ -15,14 +15,10 @@
 ENDS_WITH(ferry_options, arg);
 ENDS_WITH(ferry_call_options, why);
 ENDS_WITH(ferry_handle_options, reserved);
-ENDS_WITH(ferry_event_options, why);
-ENDS_WITH(ferry_subscribe_options, on_caught_up);
 
 SAYS(offsetof(ferry_options, size) == 0);
 SAYS(offsetof(ferry_call_options, size) == 0);
 SAYS(offsetof(ferry_handle_options, size) == 0);
-SAYS(offsetof(ferry_event_options, size) == 0);
-SAYS(offsetof(ferry_subscribe_options, size) == 0);
 
 /* Codes are on the wire and in programs: never renumbered. */
 SAYS(FERRY_OK == 0 && FERRY_INVALID == 1 && FERRY_NO_MEMORY == 2 && FERRY_TIMEOUT == 3 && FERRY_CANCELLED == 4);
