@@ -131,7 +131,8 @@ static ferry_status build(ferry *f, ferry__orders *o, ferry__parts *parts, ferry
     ferry__value_write(o->data, ferry__frame_body(frame));
     frame->verb = (uint8_t)o->verb;
     frame->time_ms = ferry__wall_ms();
-    frame->deadline_ms = deadline(f, o, ferry__now_ms());
+    o->now_ms = ferry__now_ms();
+    frame->deadline_ms = deadline(f, o, o->now_ms);
     frame->partition = part_for(f, o);
     memcpy(frame->id.client, f->link.layers[0].config.client, sizeof frame->id.client);
     *made = frame;

@@ -103,6 +103,7 @@ static uint64_t launch(ferry_future *u, const ferry__orders *o, ferry__peer *pee
     ferry__link *l = &u->f->link;
     uint64_t ticket = frame->id.serial = ++l->serial;
     u->pending.peer = peer;
+    u->pending.started_ms = o->now_ms;
     u->pending.alone = u->posted || u->on_reply;
     if (o->within && o->kind == FERRY__CALL)
         ferry__request_nest(o->within, u);

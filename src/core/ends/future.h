@@ -28,6 +28,7 @@ typedef struct ferry__orders {
     const char          *key, *idempotency_key, *correlation;
     const ferry_value   *headers;
     const ferry_request *within;
+    int64_t              now_ms; /* set when the frame is made */
 } ferry__orders;
 
 /* Makes the frame; takes o->data. */

@@ -276,6 +276,5 @@ ferry__frame *ferry__request_reply(ferry_request *req)
         return NULL;
     f->id = req->frame->id;
     f->executed = (uint8_t)req->outcome;
-    f->time_ms = ferry__wall_ms();
     return f;
 }

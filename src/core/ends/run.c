@@ -104,9 +104,9 @@ static void timed(ferry *f, int64_t took_us)
 }
 
 /* The caller is gone or late: nobody would read the answer. */
-static bool pointless(ferry_request *req)
+static bool pointless(const ferry_request *req)
 {
-    return is_call(req) && ferry_request_cancelled(req);
+    return is_call(req) && (atomic_load(&req->cancelled) || req->frame->deadline_ms <= req->begun_ms);
 }
 
 void ferry__run_request(ferry__job *job)
@@ -116,6 +116,7 @@ void ferry__run_request(ferry__job *job)
     bool deferred = false, sample = req->frame->id.serial % SAMPLE == 0;
     const ferry *before = ferry__inside;
     if (pointless(req)) {
+        req->skipped = true;
         ferry__serve_finish(req);
         return;
     }
@@ -184,7 +185,7 @@ static verdict judge(const ferry_request *req, int *delay_ms)
 static void count(ferry *f, const ferry_request *req, verdict v)
 {
     ferry__counters *c = &f->link.counts;
-    if (pointless((ferry_request *)(uintptr_t)req) && !req->responded)
+    if (req->skipped)
         *(atomic_load(&req->cancelled) ? &c->requests_cancelled : &c->requests_expired) += 1;
     else if (req->verdict == FERRY_MAYBE_EXECUTED)
         c->requests_maybe_executed++;
@@ -248,8 +249,7 @@ void ferry__serve_finish(ferry_request *req)
     int delay_ms = 0;
     ferry__buf record = FERRY__BUF(f->max_message * 2 + 65536);
     verdict v = judge(req, &delay_ms);
-    bool answer = is_call(req) && (!pointless(req) || req->responded || req->verdict != FERRY_OK);
-    ferry__frame *reply = answer ? ferry__request_reply(req) : NULL;
+    ferry__frame *reply = is_call(req) && !req->skipped ? ferry__request_reply(req) : NULL;
     if (v == BURY && !ferry__dead_record(req, &record)) {
         v = RETRY;
         delay_ms = NO_MEMORY_MS;

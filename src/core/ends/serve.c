@@ -217,6 +217,7 @@ static void begins(ferry__link *l, ferry__job *job)
 {
     ferry_request *req = (ferry_request *)(void *)job;
     req->state = FERRY__RUNNING;
+    req->begun_ms = l->now_ms;
     if (l->more && l->more->begin)
         l->more->begin(l->self, req->frame);
 }

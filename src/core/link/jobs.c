@@ -143,6 +143,7 @@ static void idle(ferry__link *l, ferry__waiter *w)
 static void send_early(ferry__link *l, ferry__waiter *w, int64_t *since_us)
 {
     int64_t now_us = ferry__now_us();
+    l->now_ms = now_us / 1000;
     if (now_us - *since_us > EARLY_US && l->dirty) {
         ferry__link_turn(l, w);
         now_us = ferry__now_us();

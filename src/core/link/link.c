@@ -25,8 +25,8 @@ static void work(ferry__link *l)
         l->backend->step(l->self);
         ferry__link_lock(l);
     }
-    l->backend->pump(l->self);
     l->now_ms = ferry__now_ms();
+    l->backend->pump(l->self);
     ferry__wheel_run(&l->wheel, l->now_ms);
     l->hooks->turned(l);
     ferry__jobs_wake(l, l->driver->worker ? 1 : 0);
@@ -147,7 +147,7 @@ void ferry__link_leave(ferry__link *l)
         return;
     if (!ferry__list_empty(&l->followers))
         ferry__bell_ring(&FERRY__OF(l->followers.next, ferry__waiter, node)->bell);
-    else if (unattended(l))
+    else if (unattended(l) && l->background_at == INT64_MAX)
         ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
 }
 
@@ -173,7 +173,10 @@ void ferry__link_noted(ferry__link *l, bool stays)
     if (stays)
         return;
     bool corked = l->uncollected > 0; /* its caller collects and comes back to wait: one write for many */
-    ferry__link_background_by(l, corked ? ferry__now_ms() + CORK_MS : 0);
+    if (!corked)
+        ferry__link_background_by(l, 0);
+    else if (l->background_at == INT64_MAX)
+        ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
 }
 
 /* ---- the background ---- */

@@ -201,7 +201,8 @@ static void try_to_send(ferry__link *l, ferry__pending *p)
 void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame)
 {
     p->frame = frame;
-    p->started_ms = ferry__now_ms();
+    if (!p->started_ms)
+        p->started_ms = ferry__now_ms();
     p->stage = FERRY__HELD;
     frame->owner = p;
     ferry__timer_init(&p->timer, on_deadline);
@@ -320,7 +321,7 @@ void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
         ferry__frame_unref(reply);
         return;
     }
-    ferry__peer_alive(p->peer, ferry__now_ms());
+    ferry__peer_alive(p->peer, l->now_ms);
     p->reply = reply;
     p->status = reply->status;
     p->outcome = reply->executed;

@@ -33,7 +33,7 @@ typedef struct ferry__pending {
     ferry__frame          *reply; /* counted; NULL: status and why say it all */
     char                  *why;   /* a text of our own, or NULL */
     void (*ended)(struct ferry__link *l, struct ferry__pending *p);
-    int64_t     started_ms;
+    int64_t     started_ms; /* may be set before the start */
     uint8_t     stage;     /* ferry__stage */
     uint8_t     status;    /* ferry_status, once ended */
     uint8_t     outcome;   /* ferry_outcome, once ended */
