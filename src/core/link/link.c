@@ -58,7 +58,7 @@ static void nap(ferry__link *l, int64_t at_ms)
 
 static bool may_sleep(const ferry__link *l, const ferry__waiter *w)
 {
-    return !w->poked && !l->dirty && !l->wants_role && !(w->worker && l->jobs.ready > 0);
+    return !w->poked && !l->dirty && !(l->wants_role && w == &l->behind) && !(w->worker && l->jobs.ready > 0);
 }
 
 static void drive(ferry__link *l, ferry__waiter *w, int64_t at_ms)
