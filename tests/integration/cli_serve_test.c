@@ -8,8 +8,9 @@
 
 static bool is_alive(const char *pid_file)
 {
-    return access(pid_file, F_OK) == 0 && test_read(pid_file)[0] != '\0' &&
-           kill((pid_t)strtol(test_read(pid_file), NULL, 10), 0) == 0;
+    long pid = access(pid_file, F_OK) == 0 ? strtol(test_read(pid_file), NULL, 10) : 0;
+
+    return pid > 1 && kill((pid_t)pid, 0) == 0;
 }
 
 TEST(any_command_is_a_service)
