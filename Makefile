@@ -63,7 +63,7 @@ HARNESS  := $(wildcard tests/*.c)
 FIXTURES := $(wildcard tests/fixtures/*.c)
 SUITES   := $(foreach s,unit conformance integration oom,$(if $(wildcard tests/$s/*.c),$s))
 SCRIPTS  := $(wildcard tests/*/check.sh)
-EXAMPLES := $(wildcard examples/*.c examples/*.cc)
+EXAMPLES := $(wildcard examples/*.c examples/*.cc examples/*/*.c)
 
 objects   = $(patsubst %,$(O)/%.o,$(1))
 LIB_OBJ  := $(call objects,$(LIB_SRC))
@@ -87,6 +87,7 @@ ROOT   := -DFERRY_TEST_ROOT='"$(CURDIR)"'
 $(O)/src/core/% $(O)/src/backends/% $(O)/src/net/%: INC = $(INSIDE)
 $(O)/src/cli/%: INC = $(CLI_INC)
 $(O)/tests/%: INC = -Itests $(ROOT)
+$(O)/tests/bench/%: INC = $(INSIDE)
 $(O)/tests/unit/% $(O)/tests/oom/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itests $(INSIDE) $(CLI_INC) $(ROOT)
 
 $(O)/%.c.o: %.c $(O)/flags
@@ -159,6 +160,15 @@ $(B)/examples/%: $(O)/examples/%.cc.o $(B)/libferry.a
 	$(say)  link $@
 	$(Q)$(CXX) $(SANFLAGS) $(CXXFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LIBS)
 
+# Micro benchmarks of single modules: they print and assert nothing.
+$(B)/%_bench: $(O)/tests/bench/%_bench.c.o $(B)/libferry.a
+	$(say)  link $@
+	$(Q)$(LINK) -o $@ $^ $(LIB_LIBS)
+
+.PHONY: bench
+bench: $(patsubst tests/bench/%.c,$(B)/%,$(wildcard tests/bench/*.c))
+	@for program in $^; do $$program || exit 1; done
+
 # ---- Checks: T="words" runs only the cases whose address contains one of them ------------------------------------------
 
 T ?=
@@ -210,5 +220,6 @@ help:
 	@echo 'make check-long         all of these with the full numbers; tools/debian13 runs them on Debian 13'
 	@echo 'make lint format        style, layers, sizes, symbols; write the style'
 	@echo 'make examples           build/examples/…'
+	@echo 'make bench              micro benchmarks of single modules'
 	@echo 'make install            PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'WITH_REDIS=1 WITH_AMQP=1 WITH_KAFKA=1   SAN=address|thread|undefined   CC=… CFLAGS=… WERROR='

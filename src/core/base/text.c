@@ -59,10 +59,27 @@ static size_t utf8_step(const unsigned char *s, size_t left)
     return c < least_of[n] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : n;
 }
 
+/* Most text is ASCII: eight bytes a look. */
+static size_t ascii_run(const char *s, size_t length)
+{
+    size_t n = 0;
+    for (uint64_t eight; n + sizeof eight <= length; n += sizeof eight) {
+        memcpy(&eight, s + n, sizeof eight);
+        if (eight & 0x8080808080808080u)
+            break;
+    }
+    return n;
+}
+
 bool ferry__text_utf8(const char *s, size_t length)
 {
-    for (size_t i = 0, n; i < length; i += n)
-        if ((n = utf8_step((const unsigned char *)s + i, length - i)) == 0)
+    size_t i = ascii_run(s, length);
+    while (i < length) {
+        size_t n = utf8_step((const unsigned char *)s + i, length - i);
+        if (n == 0)
             return false;
+        i += n;
+        i += ascii_run(s + i, length - i);
+    }
     return true;
 }
