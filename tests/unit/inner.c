@@ -159,13 +159,13 @@ static void in_pump(void *self)
     rig_inner *in = self;
     BELOW(self, "pump");
     for (size_t i = 0; i < in->sent_count && !in->silent; i++) {
-        in->up->outcome(in->up, in->sent[i], FERRY__ACCEPTED, FERRY_OK, "");
+        in->up->outcome(in->up, in->sent[i], FERRY__ACCEPTED, FERRY_OK, NULL);
         ferry__frame_unref(in->sent[i]);
     }
     if (!in->silent)
         in->sent_count = 0;
     if (in->settled)
-        in->up->settled(in->up, in->settled, FERRY_OK, "");
+        in->up->settled(in->up, in->settled, FERRY_OK, NULL);
     in->settled = 0;
 }
 
@@ -246,7 +246,7 @@ static void on_frame(ferry__up *up, ferry__source *source, ferry__frame *frame)
 static void on_outcome(ferry__up *up, ferry__frame *frame, ferry__fate fate, ferry_status status, const char *why)
 {
     static const char *const fates[] = {"ACCEPTED", "REFUSED", "LOST"};
-    CHECK((status == FERRY_OK) == (*why == '\0'));
+    CHECK(status == FERRY_OK || (why && *why));
     CHECK(frame->owner == up); /* the core's own frame, never a copy */
     ABOVE(up, "outcome %d %s %s", serial(frame), fates[fate], ferry_status_name(status));
 }

@@ -214,7 +214,7 @@ TEST(stacked)
     rig_send(&r, FERRY__CALL, 2);
     rig_turn(&r);
     CHECK_STR(rig_below(&r), "open x, send 1 body c0, flush, step, pump");
-    CHECK_STR(rig_above(&r), "outcome 2 ACCEPTED OK, outcome 1 ACCEPTED OK");
+    CHECK_STR(rig_above(&r), "outcome 1 ACCEPTED OK, outcome 2 ACCEPTED OK");
     CHECK_HAS(rig_lines(&r), "send call calc.add get abababab-2");
     rig_close(&r);
     CHECK_STR(rig_below(&r), "close");

@@ -255,3 +255,9 @@ void ferry__fault_send(ferry__fault *f, ferry__target *target, ferry__frame *fra
     if (target)
         release_followers(f);
 }
+
+void ferry__fault_lose(ferry__fault *f, ferry__target *target, ferry__frame *frame)
+{
+    if (!do_lose(f, target, frame))
+        ferry__wrap_send(f, target, frame);
+}

@@ -2,9 +2,11 @@
  *
  * fault.h has the picture of a frame on its way out; act.c makes it. Here: the settings, outages, and the way back.
  *
- * An outage begins in the pump after the frame that strikes. While the link is down, sends are refused, what was under way ends
- * unknown and what arrives waits for the end; while it is blocked, sends are refused and all else goes on. Answers and
- * acknowledgements pass in both. */
+ *     UP --- a send strikes ---> striking --- the next pump has told what came before ---> DOWN or BLOCKED --- outage_until ---> UP
+ *
+ * From the strike on, sends are refused; the frame that took the link down is unknown. Once it is down, what was under way ends
+ * unknown too, and what arrives waits for the end. While it is blocked, all but sends goes on. Answers and acknowledgements pass
+ * in both. */
 #include "backends/fault/fault.h"
 
 #include "base/alloc.h"
@@ -30,7 +32,7 @@ static const ferry__setting settings[] = {
     {"corrupt_reply", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th reply is sent with a broken body"},
     {"delay_reply_each", FERRY__NUMBER, "1", 1, MOST, NULL, "every n-th reply is one that `delay_reply` delays"},
     {"lose_settle", FERRY__NUMBER, "0", 0, MOST, NULL,
-     "every n-th acknowledgement is lost: it fails, and the frame comes again as one that may have been started"},
+     "every n-th acknowledgement is lost, once: the frame comes again as one that may have been started"},
     {"lose_probe", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th question whether anyone is alive gets no answer"},
     {"down", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent takes the link down, for `outage`"},
     {"block", FERRY__NUMBER, "0", 0, MOST, NULL, "every n-th frame sent makes the broker take nothing, for `outage`"},
@@ -46,10 +48,15 @@ static const ferry__setting settings[] = {
 
 /* ---- Outages -------------------------------------------------------------------------------------------------------- */
 
-static void maybe_strike_out(ferry__fault *f)
+static bool is_down(const ferry__fault *f)
+{
+    return f->outage == FERRY__DOWN && !f->striking;
+}
+
+static void strike_out(ferry__fault *f)
 {
     bool down = ferry__fault_strikes(f, FERRY__TAKE_DOWN), block = ferry__fault_strikes(f, FERRY__BLOCK);
-    if (f->outage != FERRY__UP || (!down && !block))
+    if (!down && !block)
         return;
     f->outage = down ? FERRY__DOWN : FERRY__BLOCKED;
     f->outage_until = ferry__now_ms() + f->outage_ms;
@@ -58,7 +65,7 @@ static void maybe_strike_out(ferry__fault *f)
 
 static bool refused_by_outage(ferry__fault *f, ferry__frame *frame)
 {
-    if (f->outage == FERRY__UP || f->striking)
+    if (f->outage == FERRY__UP)
         return false;
     return ferry__fault_just_report(f, frame, FERRY__REFUSED,
                                     f->outage == FERRY__DOWN ? FERRY_UNAVAILABLE : FERRY_OVERLOADED);
@@ -83,15 +90,20 @@ static void end_outage(ferry__fault *f)
 
 /* ---- Upcalls -------------------------------------------------------------------------------------------------------- */
 
+static ferry__id *unsettled(ferry__fault *f, const ferry__id *id)
+{
+    size_t known = f->unsettled_at < FERRY__UNSETTLED ? f->unsettled_at : FERRY__UNSETTLED;
+    for (size_t i = 0; i < known; i++)
+        if (memcmp(&f->unsettled[i], id, sizeof *id) == 0)
+            return &f->unsettled[i];
+    return NULL;
+}
+
 static void on_frame(ferry__up *up, ferry__source *source, ferry__frame *frame)
 {
     ferry__fault *f = (ferry__fault *)(void *)up;
-    for (size_t i = 0; i < FERRY__AGAIN; i++)
-        if (memcmp(&f->again[i], &frame->id, sizeof frame->id) == 0) {
-            frame->maybe = true;
-            f->again[i] = (ferry__id){{0}, 0};
-        }
-    if (f->outage == FERRY__DOWN) {
+    frame->maybe = frame->maybe || unsettled(f, &frame->id);
+    if (is_down(f)) {
         frame->from = source;
         ferry__frames_add(&f->arrived, frame);
     } else {
@@ -104,7 +116,7 @@ static void on_outcome(ferry__up *up, ferry__frame *frame, ferry__fate fate, fer
     ferry__fault *f = (ferry__fault *)(void *)up;
     ferry__copy *c = ferry__fault_find_copy(f, frame);
     ferry__frame *of = c ? c->of : frame;
-    if (f->outage == FERRY__DOWN && fate == FERRY__ACCEPTED) {
+    if (is_down(f) && fate == FERRY__ACCEPTED) {
         fate = FERRY__LOST;
         status = FERRY_UNAVAILABLE;
         why = "fault: the link went down before the answer";
@@ -226,8 +238,11 @@ static void fault_send(void *self, ferry__target *target, ferry__frame *frame)
     if (target && refused_by_outage(f, frame))
         return;
     if (target)
-        maybe_strike_out(f);
-    ferry__fault_send(f, target, frame);
+        strike_out(f);
+    if (target && f->outage == FERRY__DOWN)
+        ferry__fault_lose(f, target, frame);
+    else
+        ferry__fault_send(f, target, frame);
 }
 
 static void fault_flush(void *self)
@@ -242,14 +257,19 @@ static void fault_flush(void *self)
     ferry__wrap_flush(self);
 }
 
+/* Each is lost once: its second one counts, or a server could never be done. */
 static void fault_settle(void *self, ferry__frame *frame)
 {
     ferry__fault *f = self;
-    if (!ferry__fault_strikes(f, FERRY__LOSE_SETTLE) || !ferry__fault_report(f, NULL, FERRY__LOST, FERRY_UNAVAILABLE)) {
+    ferry__id *second = unsettled(f, &frame->id);
+    if (second)
+        memset(second, 0, sizeof *second);
+    if (second || !ferry__fault_strikes(f, FERRY__LOSE_SETTLE) ||
+        !ferry__fault_report(f, NULL, FERRY__LOST, FERRY_UNAVAILABLE)) {
         ferry__wrap_settle(self, frame);
         return;
     }
-    f->again[f->again_at++ % FERRY__AGAIN] = frame->id;
+    f->unsettled[f->unsettled_at++ % FERRY__UNSETTLED] = frame->id;
     f->unheard++;
     ferry__wrap_hand_back(self, frame);
 }
@@ -291,9 +311,8 @@ static void tell(ferry__fault *f, const ferry__news *n)
         outer->settled(outer, 1, n->status, why[n->fate]);
 }
 
-static void fault_pump(void *self)
+static void tell_news(ferry__fault *f)
 {
-    ferry__fault *f = self;
     ferry__list now;
     ferry__list_init(&now);
     ferry__list_join(&now, &f->news);
@@ -301,9 +320,15 @@ static void fault_pump(void *self)
         tell(f, ferry__news_of(n));
         ferry__frame_unref(ferry__news_of(n)->frame);
     }
+}
+
+static void fault_pump(void *self)
+{
+    ferry__fault *f = self;
+    ferry__wrap_pump(self);
     if (f->striking)
         begin_outage(f);
-    ferry__wrap_pump(self);
+    tell_news(f);
     if (f->outage != FERRY__UP && ferry__now_ms() >= f->outage_until)
         end_outage(f);
 }

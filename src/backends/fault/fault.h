@@ -77,7 +77,7 @@ static inline ferry__copy *ferry__copy_of(ferry__node *n)
     return FERRY__OF(n, ferry__copy, node);
 }
 
-enum { FERRY__AGAIN = 64 };
+enum { FERRY__UNSETTLED = 64 };
 
 typedef struct ferry__fault {
     ferry__wrap wrap; /* first */
@@ -89,8 +89,9 @@ typedef struct ferry__fault {
     ferry__list held, news, copies;
     bool opened, stalled;
 
-    ferry__id again[FERRY__AGAIN]; /* ids that come a second time because their acknowledgement was lost */
-    size_t again_at;
+    ferry__id
+        unsettled[FERRY__UNSETTLED]; /* whose acknowledgement was lost: they come again, and the next one counts */
+    size_t unsettled_at;
     size_t unheard; /* acknowledgements of the wrapped transport that are not the core's business */
 
     ferry__state outage; /* UP: none */
@@ -109,6 +110,9 @@ bool ferry__fault_strikes(ferry__fault *f, ferry__fault_kind kind); /* counts */
 bool ferry__fault_has_outcome(const ferry__frame *frame);
 /* Something happens to the frame, or it is sent as it is. Takes it. */
 void ferry__fault_send(ferry__fault *f, ferry__target *target, ferry__frame *frame);
+
+/* Sends it, and its outcome is lost. Takes it. */
+void ferry__fault_lose(ferry__fault *f, ferry__target *target, ferry__frame *frame);
 
 /* Notes for the next pump: frame NULL = an acknowledgement. NULL: no memory. */
 ferry__news *ferry__fault_report(ferry__fault *f, ferry__frame *frame, ferry__fate fate, ferry_status status);
