@@ -233,8 +233,10 @@ static void push_control(mem__endpoint *e, const char *service, mem__parcel *p)
                 if (in->source->lane != FERRY__CONTROLS || strcmp(in->source->name, service) != 0)
                     continue;
                 ferry__frame *copy = ferry__frame_clone(p->frame);
-                if (copy)
+                if (copy) {
+                    copy->from = in->source;
                     ferry__frames_add(&to->inbox, copy);
+                }
                 mem__ring(to);
                 break;
             }
