@@ -157,6 +157,8 @@ static void surround(const test_transport *t)
         {"HOME", test_dir()}, {"TMPDIR", test_dir()}, {"XDG_STATE_HOME", test_scratch("dir/state")}};
     for (size_t i = 0; i < sizeof set / sizeof set[0]; i++)
         setenv(set[i][0], set[i][1], 1);
+    if (chdir(test_dir()) < 0)
+        FAIL("cannot enter %s: %s", test_dir(), strerror(errno));
     setenv("PATH", test_text("%s:%s", test_bin(), variable("PATH")), 1);
     setenv("FERRY_TEST_TRANSPORT", t ? t->name : "", 1);
     setenv("FERRY_TEST_URL", t ? expand(t->url) : "", 1);

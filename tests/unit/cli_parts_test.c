@@ -59,7 +59,8 @@ TEST(long_lines_come_whole)
 
     CHECK_NOT_NULL(file);
     for (int i = 0; i < 3; i++)
-        fprintf(file, "%0*d\n", LONG + i, i);
+        CHECK_INT(fprintf(file, "%0*d\n", LONG + i, i), LONG + i + 1);
+    CHECK_INT(fflush(file), 0);
     rewind(file);
     l.fd = fileno(file);
     for (size_t i = 0; i < 3; i++) {
