@@ -100,7 +100,7 @@ CONFORMANCE(requeue_brings_it_back)
     CHECK_STATUS(ferry_post_no_wait(c, "work.mend", ferry_int(7), FERRY_CALL(.correlation = "corr")), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     atomic_store(&m.mended, true);
-    CHECK_INT(admin(c, "dead.requeue", ferry_map("box", "work", "all", FERRY_TRUE)), 1);
+    CHECK_INT(admin(c, "dead.requeue", ferry_map("service", "work", "all", FERRY_TRUE)), 1);
     CHECK_SOON(atomic_load(&m.good) == 1, KIT_SOON_MS);
     CHECK_INT(atomic_load(&m.attempt), 1); /* it starts anew */
     CHECK_INT(atomic_load(&m.count), 3);
@@ -123,12 +123,12 @@ CONFORMANCE(requeue_and_purge_by_id)
     for (int i = 0; i < 3; i++)
         CHECK_STATUS(ferry_post_no_wait(c, "work.fail", ferry_int(i), CONFIRMED), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 3, KIT_SOON_MS);
-    CHECK_INT(admin(c, "dead.purge", ferry_map("box", "work", "ids", ids(c, 0))), 1);
+    CHECK_INT(admin(c, "dead.purge", ferry_map("service", "work", "ids", ids(c, 0))), 1);
     CHECK_INT(kit_dead_count(c, "work"), 2);
-    CHECK_INT(admin(c, "dead.requeue", ferry_map("box", "work", "ids", ids(c, 0))), 1);
+    CHECK_INT(admin(c, "dead.requeue", ferry_map("service", "work", "ids", ids(c, 0))), 1);
     CHECK_SOON(atomic_load(&count) == 4, KIT_SOON_MS);
     CHECK_SOON(kit_dead_count(c, "work") == 2, KIT_SOON_MS); /* failed again */
-    CHECK_INT(admin(c, "dead.purge", ferry_map("box", "work", "all", FERRY_TRUE)), 2);
+    CHECK_INT(admin(c, "dead.purge", ferry_map("service", "work", "all", FERRY_TRUE)), 2);
     CHECK_INT(kit_dead_count(c, "work"), 0);
     kit_close(c);
     kit_close(s);
@@ -142,7 +142,7 @@ CONFORMANCE(dead_letters_of_each_service_apart)
     CHECK_STATUS(ferry_post_no_wait(c, "other.fail", NULL, CONFIRMED), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     CHECK_SOON(kit_dead_count(c, "other") == 1, KIT_SOON_MS);
-    CHECK_INT(admin(c, "dead.purge", ferry_map("box", "other", "all", FERRY_TRUE)), 1);
+    CHECK_INT(admin(c, "dead.purge", ferry_map("service", "other", "all", FERRY_TRUE)), 1);
     CHECK_INT(kit_dead_count(c, "work"), 1);
     kit_close(c);
     kit_close(other);
@@ -203,7 +203,7 @@ CONFORMANCE(dead_commands_that_make_no_sense)
 {
     ferry *c = kit_open(NULL);
     KIT_ENDS(ferry_admin(c, "dead.lisst", NULL, NULL), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
-    ferry_reply *r = ferry_admin(c, "dead.requeue", ferry_map("box", "work"), NULL); /* neither ids nor all */
+    ferry_reply *r = ferry_admin(c, "dead.requeue", ferry_map("service", "work"), NULL); /* neither ids nor all */
     CHECK(ferry_has_errors(r));
     ferry_reply_free(r);
     CHECK_INT(kit_dead_count(c, "never_was"), 0);

@@ -213,10 +213,10 @@ void kit_takes(int least_ms, int most_ms, void (*run)(void *arg), void *arg)
 
 ferry_value *kit_dead(ferry *f, const char *service)
 {
-    ferry_reply *r = ferry_admin(f, "dead.list", ferry_map("box", service), NULL);
+    ferry_reply *r = ferry_admin(f, "dead.list", ferry_map("service", service), NULL);
     if (ferry_has_errors(r))
         FAIL("dead.list: %s", told(r));
-    ferry_value *list = ferry_value_copy(ferry_data(r));
+    ferry_value *list = ferry_value_copy(ferry_find(ferry_data(r), "dead"));
     ferry_reply_free(r);
     return list;
 }
