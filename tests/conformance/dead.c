@@ -15,6 +15,16 @@ static int64_t number_of(const ferry_value *record, const char *name)
     return ferry_as_int(ferry_find(record, name), -1);
 }
 
+/* The whole record of the only dead letter of a service. */
+static ferry_reply *show_only(ferry *f, const char *service)
+{
+    ferry_value *dead = kit_dead(f, service);
+    CHECK_INT(ferry_count(dead), 1);
+    ferry_reply *r = ferry_admin(f, "dead.show", ferry_map("service", service, "id", text_of(ferry_at(dead, 0), "id")), NULL);
+    ferry_value_free(dead);
+    return r;
+}
+
 CONFORMANCE(five_attempts_then_dead)
 {
     atomic_int count = 0;
@@ -47,20 +57,24 @@ CONFORMANCE(dead_letter_keeps_the_whole_message)
                                      FERRY_CALL(.key = "k", .correlation = "corr", .headers = headers, .confirm = FERRY_CONFIRMED)), FERRY_OK);
     ferry_value_free(headers);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
-    ferry_value *dead = kit_dead(c, "work");
-    const ferry_value *record = ferry_at(dead, 0);
+    ferry_reply *r = show_only(c, "work");
+    const ferry_value *record = ferry_data(r), *error = ferry_at(ferry_find(record, "errors"), 0);
+    CHECK_STR(text_of(record, "service"), "work");
     CHECK_STR(text_of(record, "route"), "work.fail");
     CHECK_STR(text_of(record, "verb"), "patch");
     CHECK_STR(text_of(record, "key"), "k");
     CHECK_STR(text_of(record, "correlation"), "corr");
     CHECK(strlen(text_of(record, "id")) > 32);
+    CHECK(strncmp(text_of(record, "source"), "sender@", 7) == 0);
     CHECK_INT(number_of(ferry_find(record, "data"), "x"), 7);
     CHECK_STR(text_of(ferry_find(record, "headers"), "lang"), "fr");
     CHECK_INT(number_of(record, "attempts"), 2);
-    CHECK_HAS(text_of(record, "reason"), "on purpose");
-    CHECK(number_of(record, "sent_ms") >= before);
-    CHECK(number_of(record, "dead_ms") >= number_of(record, "sent_ms"));
-    ferry_value_free(dead);
+    CHECK_STR(text_of(record, "reason"), "failed");
+    CHECK_STR(text_of(error, "type"), "Broken");
+    CHECK_STR(text_of(error, "message"), "on purpose");
+    CHECK(number_of(record, "first_ms") >= before);
+    CHECK(number_of(record, "dead_ms") >= number_of(record, "first_ms"));
+    KIT_OK(r);
     kit_close(c);
     kit_close(s);
 }
@@ -162,7 +176,8 @@ CONFORMANCE(rejected_is_dead_at_once)
     CHECK_STATUS(ferry_post_no_wait(c, "work.reject", NULL, CONFIRMED), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     ferry_value *dead = kit_dead(c, "work");
-    CHECK_HAS(text_of(ferry_at(dead, 0), "reason"), "cannot ever work");
+    CHECK_STR(text_of(ferry_at(dead, 0), "reason"), "rejected");
+    CHECK_STR(text_of(ferry_at(dead, 0), "why"), "cannot ever work");
     ferry_value_free(dead);
     CHECK_INT(atomic_load(&count), 1);
     kit_close(c);
