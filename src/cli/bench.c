@@ -8,6 +8,7 @@
 #include "within.h"
 
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -23,6 +24,8 @@ typedef struct bench {
     ferry_future      **ring;
     int64_t            *began;     /* ns, beside the ring */
     long long           done, errors;
+    atomic_llong        dropped, overloaded;
+    bool                told;
     int64_t             took_ns;
     cli_histogram       times;
 } bench;
@@ -88,16 +91,16 @@ static void run_ring(bench *b, int64_t end)
         ferry_reply_free(ferry_await(b->ring[i]));
 }
 
-static void run_calls(bench *b, int64_t for_ns)
+static void run_calls(bench *b, int64_t length_ns)
 {
     int64_t start = now_ns();
 
     b->done = b->errors = b->took_ns = 0;
     memset(&b->times, 0, sizeof b->times);
     if (b->in_flight == 1)
-        run_single(b, start + for_ns);
+        run_single(b, start + length_ns);
     else
-        run_ring(b, start + for_ns);
+        run_ring(b, start + length_ns);
     b->took_ns = (b->in_flight == 1 ? now_ns() : b->took_ns) - start;
 }
 
@@ -114,37 +117,74 @@ static void print_head(const bench *b, const char *unit)
            (double)b->done * 1e9 / (double)(b->took_ns > 0 ? b->took_ns : 1));
 }
 
+static int64_t for_ns(const bench *b)
+{
+    return (int64_t)(b->settings->seconds != 0 ? b->settings->seconds : SECONDS) * 1000000000;
+}
+
 static void bench_calls(bench *b)
 {
     run_calls(b, WARM_NS);
-    run_calls(b, (int64_t)(b->settings->seconds != 0 ? b->settings->seconds : SECONDS) * 1000000000);
+    run_calls(b, for_ns(b));
     print_head(b, "calls");
     print_times(b);
 }
 
-/* A window is queued, then waited for until the broker has all of it; the time of a window is that of its last post. */
-static void post_window(bench *b)
+/* A full queue is no error here, but time to let the server catch up. */
+static void count_drop(const ferry_request *message, ferry_status why, void *arg)
+{
+    bench *b = arg;
+
+    (void)message;
+    atomic_fetch_add(why == FERRY_OVERLOADED ? &b->overloaded : &b->dropped, 1);
+}
+
+static void complain_once(bench *b, ferry_status s)
+{
+    char why[FERRY_WHY_SIZE] = "";
+
+    if (b->told)
+        return;
+    b->told = true;
+    ferry_problem(b->f, why, sizeof why);
+    cli_result_complain(0, ferry_status_name(s), why[0] != '\0' ? why : ferry_status_text(s));
+}
+
+static long long stat_of(const bench *b, const char *name)
+{
+    ferry_value *stats = ferry_stats(b->f);
+    long long n = ferry_as_int(ferry_find(stats, name), 0);
+
+    ferry_value_free(stats);
+    return n;
+}
+
+/* A window is queued, then waited for until the broker has all of it. Answers whether a queue on the way is full. */
+static bool post_window(bench *b)
 {
     const ferry_call_options options = options_of(b);
-    char why[FERRY_WHY_SIZE] = "";
     int64_t began = now_ns();
-    long long queued = 0;
-    ferry_status s = FERRY_OK, each;
+    ferry_status s = FERRY_OK, flushed;
 
-    for (size_t i = 0; i < b->in_flight; i++) {
-        each = ferry_post_no_wait(b->f, b->server->route, ferry_bytes(b->body, b->size), &options);
-        queued += each == FERRY_OK;
-        s = s == FERRY_OK ? each : s;
-    }
-    each = ferry_flush(b->f, FLUSH_MS);
-    s = s == FERRY_OK ? each : s;
-    if (s != FERRY_OK && b->errors == 0) {
-        ferry_problem(b->f, why, sizeof why);
-        cli_result_complain(0, ferry_status_name(s), why[0] != '\0' ? why : ferry_status_text(s));
-    }
-    b->done += each == FERRY_OK ? queued : 0;
-    b->errors += (long long)b->in_flight - (each == FERRY_OK ? queued : 0);
+    for (size_t i = 0; i < b->in_flight && s == FERRY_OK; i++)
+        s = ferry_post_no_wait(b->f, b->server->route, ferry_bytes(b->body, b->size), &options);
+    b->errors += s != FERRY_OK && s != FERRY_OVERLOADED;
+    flushed = ferry_flush(b->f, FLUSH_MS);
+    s = s == FERRY_OK ? flushed : s;
+    if (s != FERRY_OK && s != FERRY_OVERLOADED)
+        complain_once(b, s);
     cli_histogram_add(&b->times, now_ns() - began);
+    return s == FERRY_OVERLOADED;
+}
+
+/* What failed after it was queued is told on another thread, and may be so after the flush. */
+static void count_errors(bench *b, long long failed)
+{
+    int64_t end = cli_now_ms() + FLUSH_MS;
+
+    while (atomic_load(&b->dropped) + atomic_load(&b->overloaded) < failed && cli_now_ms() < end)
+        poll(NULL, 0, 1);
+    b->errors += atomic_load(&b->dropped);
 }
 
 /* Until the server has handled as many as were sent, or no more come. Answers how many. */
@@ -163,14 +203,23 @@ static long long wait_handled(bench *b, long long before)
 static void bench_posts(bench *b)
 {
     long long before = cli_bench_server_handled(b->server, b->f), handled;
-    int64_t start = now_ns(),
-            end = start + (int64_t)(b->settings->seconds != 0 ? b->settings->seconds : SECONDS) * 1000000000;
+    long long accepted = stat_of(b, "posts_accepted"), failed = stat_of(b, "posts_failed");
+    int64_t start = now_ns(), end = start + for_ns(b);
 
     b->done = b->errors = 0;
+    atomic_store(&b->dropped, 0);
+    atomic_store(&b->overloaded, 0);
     memset(&b->times, 0, sizeof b->times);
-    while (now_ns() < end)
-        post_window(b);
+    while (now_ns() < end) {
+        if (!post_window(b))
+            continue;
+        b->done = stat_of(b, "posts_accepted") - accepted;
+        if (wait_handled(b, before) < 0)
+            poll(NULL, 0, 10);
+    }
     b->took_ns = now_ns() - start;
+    b->done = stat_of(b, "posts_accepted") - accepted;
+    count_errors(b, stat_of(b, "posts_failed") - failed);
     handled = wait_handled(b, before);
     print_head(b, "posts");
     if (handled >= 0)
@@ -224,14 +273,17 @@ static int bench_run(const cli_command *command, const cli_settings *s, const ch
     char *body = calloc(size, 1);
     int code = CLI_NOT_DONE;
 
-    b = (bench){.settings = s, .server = &server, .body = body, .size = size};
+    b.settings = s;
+    b.server = &server;
+    b.body = body;
+    b.size = size;
     if (body == NULL || !cli_bench_server_start(&server, s, count)) {
         free(body);
         return CLI_NOT_DONE;
     }
     if (server.here && !s->quiet)
         fputs("ferry: mem: does not leave a process, so the server is a second handle in this one\n", stderr);
-    b.f = cli_open(s, &(const cli_wishes){.close_ms = 2000});
+    b.f = cli_open(s, &(const cli_wishes){.close_ms = 2000, .on_drop = count_drop, .arg = &b});
     if (s->route != NULL || cli_bench_server_wait(&server, b.f))
         code = run_all(command, &b, list, run);
     ferry_close(b.f);

@@ -4,6 +4,7 @@
  *     when that succeeds the broker has all of it. So a stream costs one confirmation a window, not one a line.
  *  2. What the library gives up in between it hands to on_drop. Which line that was is told by comparing the data: two
  *     lines of one window with equal data are one as good as the other. Nothing is added to the messages for it.
+ *     on_drop runs on another thread, maybe after the flush: the library's counter of failed posts says how many to await.
  *  3. A flush that fails leaves the lines of its window that were not dropped unconfirmed: each is reported as such.
  */
 #include "call.h"
@@ -18,9 +19,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { WINDOW = 1024, CLOSE_MS = 2000, FLUSH_MS = 30000 };
+enum { WINDOW = 1024, CLOSE_MS = 2000, FLUSH_MS = 30000, DROPS_S = 5 };
 
 typedef struct entry {
     size_t       line;
@@ -34,6 +36,8 @@ typedef struct posts {
     pthread_mutex_t lock;    /* guards the window: on_drop comes from any thread */
     entry          *window;
     size_t          room, count;
+    pthread_cond_t  told;
+    long long       drops;   /* so many on_drop told */
     size_t          strays;  /* dropped, but not out of this window */
     int             code;
     cli_progress    progress;
@@ -59,6 +63,8 @@ static void dropped(const ferry_request *message, ferry_status why, void *arg)
         p->window[i].status = why != FERRY_OK ? why : FERRY_INTERNAL;
     else
         p->strays++;
+    p->drops++;
+    pthread_cond_signal(&p->told);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -91,12 +97,32 @@ static void report_window(posts *p, ferry_status flushed)
     pthread_mutex_unlock(&p->lock);
 }
 
+static void await_drops(posts *p)
+{
+    ferry_value *stats = ferry_stats(p->f);
+    long long failed = ferry_as_int(ferry_find(stats, "posts_failed"), 0);
+    struct timespec end;
+
+    ferry_value_free(stats);
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += DROPS_S;
+    pthread_mutex_lock(&p->lock);
+    while (p->drops < failed && pthread_cond_timedwait(&p->told, &p->lock, &end) == 0)
+        ;
+    pthread_mutex_unlock(&p->lock);
+}
+
 static void flush_window(posts *p)
 {
     int own = p->call->settings->timeout_ms;
+    ferry_status s;
 
-    if (p->count > 0)
-        report_window(p, ferry_flush(p->f, own != 0 ? own : FLUSH_MS));
+    if (p->count == 0)
+        return;
+    s = ferry_flush(p->f, own != 0 ? own : FLUSH_MS);
+    if (s != FERRY_OK)
+        await_drops(p);
+    report_window(p, s);
 }
 
 static void post_line(posts *p, size_t number, const char *line, size_t length)
@@ -178,7 +204,7 @@ int cli_call_posts(const cli_call *call)
 {
     const char *in_flight = call->settings->in_flight;
     int code, room = in_flight != NULL ? cli_number(in_flight, 65536) : WINDOW;
-    posts p = {.call = call, .room = (size_t)room, .lock = PTHREAD_MUTEX_INITIALIZER};
+    posts p = {.call = call, .room = (size_t)room, .lock = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER};
 
     if (room == 0)
         return cli_usage(call->command, "--in-flight %s is no number from 1 to 65536", in_flight);

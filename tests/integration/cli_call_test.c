@@ -132,7 +132,7 @@ TEST(a_trace_goes_to_stderr)
     cli_serve("calc.echo --echo");
     test_output r = test_sh("ferry get calc.echo -v x:=1");
     CHECK_STR(r.out, "{\"x\":1}\n");
-    CHECK_HAS(r.err, "ferry: trace: ");
+    CHECK_HAS(r.err, "trace: ");
 }
 
 TEST(no_answer_in_time_is_4)
