@@ -89,8 +89,8 @@ typedef struct ferry__fault {
     ferry__list held, news, copies;
     bool opened, stalled;
 
-    ferry__id
-        unsettled[FERRY__UNSETTLED]; /* whose acknowledgement was lost: they come again, and the next one counts */
+    /* Whose acknowledgement was lost: they come again, and the next one counts. */
+    ferry__id unsettled[FERRY__UNSETTLED];
     size_t unsettled_at;
     size_t unheard; /* acknowledgements of the wrapped transport that are not the core's business */
 
