@@ -1,5 +1,6 @@
 #include "ends/drop.h"
 
+#include "data/value.h"
 #include "ends/request.h"
 
 static void run_drop(ferry__callback *c)
@@ -8,6 +9,7 @@ static void run_drop(ferry__callback *c)
     ferry *f = u->f;
     ferry_request *message = u->pending.frame ? ferry__request_new(f, u->pending.frame) : NULL;
     if (message) {
+        ferry__value_decode(ferry__frame_body(message->frame), message->frame->body.length, &message->data, NULL);
         f->on_drop(message, (ferry_status)u->pending.status, f->arg);
         ferry__request_free(message);
     }
