@@ -97,6 +97,7 @@ static void until_served(loop *l, ferry *c, const char *route)
 {
     for (int64_t end_ms = test_now_ms() + test_ms(KIT_SOON_MS);; CHECK(test_now_ms() < end_ms)) {
         ferry_future *f = ferry_async(c, FERRY_GET, route, ferry_int(0), NULL);
+        turn(l, 0);
         LOOP_UNTIL(l, ferry_await_any(&f, 1, 0) == 0);
         ferry_reply *r = ferry_await(f);
         ferry_status s = ferry_reply_status(r);
