@@ -85,22 +85,26 @@ TEST(put_into_two_places)
 {
     ferry_value *shared = ferry_list(1), *first = ferry_list(shared), *second = ferry_list(shared);
     CHECK_STATUS(status_of(second), FERRY_INVALID);
-    ferry_list_put(shared, ferry_list(2)); /* was taken: nothing can be put into it any more */
-    ferry_list_put(shared, first);         /* and a cycle least of all; first is taken by that and so freed … */
+    CHECK_STATUS(ferry__value_status(first), FERRY_OK);
+    ferry_list_put(shared, ferry_list(2)); /* it is in first by now, which breaks */
+    CHECK_STATUS(ferry__value_status(first), FERRY_INVALID);
+    ferry_list_put(shared, first); /* a cycle, even; first is taken by that, and so freed */
     first = ferry_list(1, shared = ferry_list(2));
-    ferry_value_free(shared); /* … while what was taken is not freed by itself */
+    ferry_value_free(shared); /* not ours any more: nothing happens */
     CHECK_INT(ferry_count(ferry_at(first, 1)), 1);
     CHECK_STATUS(status_of(first), FERRY_OK);
 }
 
 TEST(borrowed_cannot_be_given_away)
 {
-    ferry_value *from = ferry_map("in", ferry_list(1, "text")), *to = ferry_new_list();
+    ferry_value *from = ferry_map("in", ferry_list(1, "text"), "name", "ada"), *to = ferry_new_list();
     ferry_list_put(to, (ferry_value *)ferry_find(from, "in"));
     ferry_value_free((ferry_value *)ferry_find(from, "in"));
     ferry_value_add((ferry_value *)ferry_find(from, "in"), 2);
     CHECK_INT(ferry_count(ferry_find(from, "in")), 2);
     CHECK_STATUS(status_of(to), FERRY_INVALID);
+    CHECK_STATUS(status_of(ferry_list((ferry_value *)ferry_find(from, "name"))), FERRY_INVALID);
+    CHECK_STR(ferry_as_string(ferry_find(from, "name"), NULL), "ada");
     CHECK_STATUS(status_of(from), FERRY_OK);
 }
 
@@ -125,7 +129,7 @@ TEST(depth_is_limited)
     ferry_value_free(deep);
 }
 
-TEST(depth_counts_what_is_in_raw)
+TEST(depth_counts_what_is_in_msgpack)
 {
     char deep[FERRY__DEPTH_MAX];
     memset(deep, '\x91', sizeof deep);
@@ -134,6 +138,9 @@ TEST(depth_counts_what_is_in_raw)
                 *list = ferry_list(ferry_list(ferry_raw(deep + 2, sizeof deep - 2)));
     CHECK_STATUS(ferry__value_status(raw), FERRY_OK);
     CHECK_STATUS(status_of(ferry_list(raw)), FERRY_INVALID);
+    ferry_value *decoded;
+    CHECK_STATUS(ferry__value_decode(deep, sizeof deep, &decoded, NULL), FERRY_OK);
+    CHECK_STATUS(status_of(ferry_list(decoded)), FERRY_INVALID);
     CHECK_STATUS(status_of(ferry_list(ferry_value_copy(list))), FERRY_INVALID);
     CHECK_STATUS(status_of(list), FERRY_OK);
 }

@@ -14,6 +14,7 @@ static const ferry__flaw no_utf8 = {FERRY_INVALID, "a string is not valid UTF-8;
 static const ferry__flaw no_key = {FERRY_INVALID, "a map key is NULL"};
 static const ferry__flaw no_map = {FERRY_INVALID, "ferry_map_put into a value that is no map"};
 static const ferry__flaw no_list = {FERRY_INVALID, "ferry_list_put into a value that is no list"};
+static const ferry__flaw gone = {FERRY_INVALID, "something was put into a value that had been given away"};
 static const ferry__flaw odd = {FERRY_INVALID, "a key without a value"};
 static const ferry__flaw no_bytes = {FERRY_INVALID, "a length without data"};
 
@@ -167,11 +168,23 @@ static ferry_value *append(ferry__document *d)
     return d->flaw ? NULL : d->root.as.items + (size_t)d->root.size * width(d);
 }
 
+/* Something was put into a value that is elsewhere by now: told where that is. */
+static void break_outermost(ferry__document *d)
+{
+    while (d->owner)
+        d = d->owner;
+    ferry__document_break(d, &gone);
+}
+
 /* Is this a root that can be added to? Breaks it if it is the wrong kind. */
 static bool open_to_puts(ferry_value *into, uint8_t kind, const ferry__flaw *otherwise)
 {
-    if (!into || !ferry__node_is_root(into) || into->home->owner || into->home->flaw)
+    if (!into || !ferry__node_is_root(into) || into->home->flaw)
         return false;
+    if (into->home->owner) {
+        break_outermost(into->home);
+        return false;
+    }
     if (into->kind != kind)
         ferry__document_break(into->home, otherwise);
     else if (into->home->encoded)

@@ -174,7 +174,6 @@ void ferry__document_drop(ferry__document *d, ferry_value *slot)
     if (!leaves_room)
         *slot = ferry__node_nil(d);
     slot->kind = FERRY_TYPE_NIL;
-    slot->encoded = false;
 }
 
 static bool copied_when_put(const ferry_value *v)
