@@ -167,7 +167,7 @@ static const ferry__encoding *encode(ferry__document *d, const ferry_value *v)
 
 const void *ferry_encoded(const ferry_value *v, size_t *len)
 {
-    size_t ignored;
+    size_t ignored = 0;
     len = len ? len : &ignored;
     *len = v ? 0 : 1;
     if (!v)
