@@ -24,6 +24,7 @@ struct mem__endpoint {
     ferry__frames        outcomes; /* tag[1]: ferry_status */
     ferry__frames        inbox;
     ferry__list          intakes;
+    ferry__source       *replies_to;
     ferry__list          held;     /* parcels pulled and not settled; the hub's lock */
     ferry__target       *probes;
     size_t               settled_now;

@@ -47,7 +47,9 @@ static ferry_status mem_open(void *self, ferry__up *up, const ferry__config *con
     ferry__frames *all[] = {&e->sent, &e->replies, &e->settled, &e->outcomes, &e->inbox};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_init(all[i]);
-    e->hub = mem__hub_open(url->path ? url->path : "");
+    char name[512];
+    snprintf(name, sizeof name, "%s:%s", config->ns, url->path ? url->path : "");
+    e->hub = mem__hub_open(name);
     if (!e->hub) {
         ferry__why(why, "out of memory");
         return FERRY_NO_MEMORY;
@@ -139,6 +141,8 @@ static ferry_status mem_listen(void *self, ferry__source *source)
     if (!in)
         return FERRY_NO_MEMORY;
     in->source = source;
+    if (source->lane == FERRY__REPLIES)
+        e->replies_to = source;
     ferry__list_init(&in->node);
     source->data = in;
     lock(e);
@@ -294,6 +298,7 @@ static void push_replies(mem__endpoint *e)
             ferry__frame_unref(f); /* the caller is gone */
             continue;
         }
+        f->from = to->replies_to;
         ferry__frames_add(&to->inbox, f);
         if (last && last != to)
             mem__ring(last);

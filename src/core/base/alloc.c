@@ -101,9 +101,21 @@ static void thread_ends(void *arg)
     pthread_mutex_unlock(&depot.lock);
 }
 
+static void lock_depot(void)
+{
+    pthread_mutex_lock(&depot.lock);
+}
+
+static void unlock_depot(void)
+{
+    pthread_mutex_unlock(&depot.lock);
+}
+
+/* The depot is whole in a forked child, whoever was at it in the parent. */
 static void start(void)
 {
     pthread_key_create(&ending, thread_ends);
+    pthread_atfork(lock_depot, unlock_depot, unlock_depot);
 }
 
 static cache *my_cache(void)

@@ -364,8 +364,8 @@ ferry_reply *ferry_admin(ferry *f, const char *name, ferry_value *args, const fe
     command c = {.f = f, .args = args};
     ferry_call_options o;
     c.status = !f ? FERRY_NO_MEMORY : ferry__options_take(&o, sizeof o, options, c.why);
-    if (c.status == FERRY_OK && f->broken)
-        c.status = ferry__handle_usable(f, c.why);
+    if (c.status == FERRY_OK)
+        c.status = ferry__handle_refusal(f, c.why);
     if (c.status == FERRY_OK) {
         c.until_ms = ferry__now_ms() + (o.timeout_ms ? o.timeout_ms : f->timeout_ms);
         run(&c, name ? name : "");
@@ -375,5 +375,6 @@ ferry_reply *ferry_admin(ferry *f, const char *name, ferry_value *args, const fe
     if (c.status == FERRY_OK)
         return ferry__reply_of(c.result);
     ferry_value_free(c.result);
-    return ferry__reply_local(c.status, FERRY_OUTCOME_NOT_EXECUTED, c.why);
+    bool asked = c.status != FERRY_INVALID && c.status != FERRY_UNSUPPORTED && c.status != FERRY_CLOSED;
+    return ferry__reply_local(c.status, asked ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_NOT_SENT, c.why);
 }

@@ -36,8 +36,10 @@ ferry_status ferry_handle(ferry *f, const char *route, ferry_handler_fn *handler
         ferry__why(why, "'%.100s' has no handler", route ? route : "");
         status = FERRY_INVALID;
     }
-    if (status != FERRY_OK || f->broken)
-        return f->broken ? f->broken : note(f, status, why);
+    if (ferry__handle_refusal(f, NULL) != FERRY_OK)
+        return ferry__handle_refusal(f, NULL);
+    if (status != FERRY_OK)
+        return note(f, status, why);
     ferry__link_lock(&f->link);
     status = ferry__handle_usable(f, why);
     if (status == FERRY_OK)
@@ -52,8 +54,8 @@ ferry_status ferry_handle(ferry *f, const char *route, ferry_handler_fn *handler
 ferry_status ferry_guard(ferry *f, const char *route, ferry_guard_fn *guard, void *arg)
 {
     char why[FERRY_WHY_SIZE] = "";
-    if (!f || f->broken)
-        return f ? f->broken : FERRY_NO_MEMORY;
+    if (ferry__handle_refusal(f, NULL) != FERRY_OK)
+        return ferry__handle_refusal(f, NULL);
     ferry_status status = guard ? ferry__route_check_pattern(route, why) : FERRY_INVALID;
     ferry__link_lock(&f->link);
     if (status == FERRY_OK)
@@ -81,10 +83,11 @@ static bool start_workers(ferry *f)
 ferry_status ferry_serve(ferry *f)
 {
     char why[FERRY_WHY_SIZE] = "";
-    if (!f || f->broken)
-        return f ? f->broken : FERRY_NO_MEMORY;
+    ferry_status status = ferry__handle_refusal(f, why);
+    if (status != FERRY_OK)
+        return status;
     ferry__link_lock(&f->link);
-    ferry_status status = ferry__handle_usable(f, why);
+    status = ferry__handle_usable(f, why);
     bool first = status == FERRY_OK && !f->serving;
     if (status == FERRY_OK)
         status = ferry__serve_begin(f);
@@ -116,7 +119,8 @@ static void on_signal(int number)
 int ferry_run(ferry *f)
 {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
-    if (!f || ferry_serve(f) != FERRY_OK || f->problem[0]) {
+    bool stopped = f && atomic_load(&f->stopping);
+    if (!f || (!stopped && ferry_serve(f) != FERRY_OK) || f->problem[0]) {
         ferry_close(f);
         return 2;
     }

@@ -50,6 +50,10 @@ static uint64_t end_early(ferry_future *u, ferry_status status, const char *why)
     p->status = (uint8_t)status;
     p->outcome = FERRY_OUTCOME_NOT_SENT;
     p->why = ferry__strdup(why);
+    if (u->f->forks != ferry__fork_count()) { /* the lock may have been held when the process was copied */
+        u->ended = true;
+        return 0;
+    }
     ferry__link_lock(l);
     uint64_t ticket = ++l->serial;
     ended(l, p);
@@ -114,7 +118,7 @@ static uint64_t launch(ferry_future *u, const ferry__orders *o, ferry__peer *pee
 
 static ferry_status make_frame(ferry *f, ferry__orders *o, ferry__frame **frame, char *why)
 {
-    ferry_status status = f->broken ? ferry__handle_usable(f, why) : FERRY_OK;
+    ferry_status status = ferry__handle_refusal(f, why);
     if (status == FERRY_OK)
         return ferry__frame_build(f, o, frame, why);
     ferry_value_free(o->data);
@@ -210,13 +214,21 @@ ferry_reply *ferry__future_collect(ferry_future *u)
     return r;
 }
 
+/* In a forked child: what was under way belongs to the parent, whose threads are not here. */
+static ferry_reply *await_forked(ferry_future *u)
+{
+    if (u->ended)
+        return ferry__future_collect(u);
+    return ferry__reply_local(FERRY_INVALID, FERRY_OUTCOME_UNKNOWN, "the call was made before fork(): await it in the parent");
+}
+
 ferry_reply *ferry_await(ferry_future *u)
 {
     if (!u)
         return NULL;
     ferry__link *l = &u->f->link;
     if (u->f->forks != ferry__fork_count())
-        return ferry__reply_local(FERRY_INVALID, FERRY_OUTCOME_UNKNOWN, "the handle was opened before fork(): open one in the child");
+        return await_forked(u);
     ferry__link_lock(l);
     ferry__future_wait(u);
     if (u->counted)
@@ -250,10 +262,10 @@ static size_t await_any(ferry_future *const *futures, size_t n, ferry *f, bool s
     ferry__link_lock(&f->link);
     if (same)
         set_waiter(futures, n, &w);
-    while ((i = find_ended(futures, n)) == n && ferry__now_ms() < until_ms) {
+    for (bool late = false; (i = find_ended(futures, n)) == n && !late; late = ferry__now_ms() >= until_ms) {
         int64_t slice = same ? until_ms : ferry__now_ms() + 1;
         w.poked = false;
-        ferry__link_wait(&f->link, &w, slice < until_ms ? slice : until_ms);
+        ferry__link_wait(&f->link, &w, slice < until_ms ? slice : until_ms); /* one turn even without time to wait */
     }
     if (same)
         set_waiter(futures, n, NULL);
@@ -279,7 +291,7 @@ size_t ferry_await_any(ferry_future *const *futures, size_t n, int timeout_ms)
 
 void ferry_cancel(ferry_future *u)
 {
-    if (!u)
+    if (!u || u->f->forks != ferry__fork_count())
         return;
     ferry__link_lock(&u->f->link);
     ferry__pending_cancel(&u->f->link, &u->pending, FERRY_CANCELLED, "cancelled by the caller");
@@ -288,7 +300,7 @@ void ferry_cancel(ferry_future *u)
 
 bool ferry_cancel_async(ferry *f, uint64_t ticket)
 {
-    if (!f || f->broken)
+    if (!f || ferry__handle_refusal(f, NULL) != FERRY_OK)
         return false;
     ferry__link_lock(&f->link);
     ferry__pending *p = f->closed ? NULL : ferry__table_find(&f->link.table, ticket);

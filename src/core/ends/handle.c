@@ -20,12 +20,15 @@ static ferry_status read_environment(ferry_options *o, char *why)
 {
     long long timeout = o->timeout_ms, close = o->close_ms, workers = o->workers, pending = o->max_pending, message = (long long)o->max_message;
     const struct {
-        const char *name;
+        const char *name, *variable;
         long long   most, *value;
-    } fields[] = {{"FERRY_TIMEOUT_MS", INT32_MAX, &timeout}, {"FERRY_CLOSE_MS", INT32_MAX, &close}, {"FERRY_WORKERS", 1024, &workers},
-                  {"FERRY_MAX_PENDING", 10000000, &pending}, {"FERRY_MAX_MESSAGE", 1 << 30, &message}};
+    } fields[] = {{"timeout_ms", "FERRY_TIMEOUT_MS", INT32_MAX, &timeout},
+                  {"close_ms", "FERRY_CLOSE_MS", INT32_MAX, &close},
+                  {"workers", "FERRY_WORKERS", 1024, &workers},
+                  {"max_pending", "FERRY_MAX_PENDING", 10000000, &pending},
+                  {"max_message", "FERRY_MAX_MESSAGE", 1 << 30, &message}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        ferry_status status = ferry__options_env(fields[i].name, 1, fields[i].most, fields[i].value, why);
+        ferry_status status = ferry__options_number(fields[i].name, fields[i].variable, fields[i].most, fields[i].value, why);
         if (status != FERRY_OK)
             return status;
     }
@@ -70,7 +73,7 @@ static ferry_status take_options(ferry *f, const ferry_options *given, char *why
     f->max_message = o.max_message;
     f->on_drop = o.on_drop;
     f->arg = o.arg;
-    f->window = 2 * f->workers + 16;
+    f->window = f->workers; /* until handlers have shown that they are short */
     f->link.max_pending = (size_t)o.max_pending;
     f->link.log = (ferry__log){o.on_log, o.arg};
     return FERRY_OK;
@@ -142,8 +145,10 @@ void ferry__handle_free_forked(ferry *f)
 
 /* ---- asking ---- */
 
-ferry_status ferry__handle_usable(ferry *f, char *why)
+ferry_status ferry__handle_refusal(const ferry *f, char *why)
 {
+    if (!f)
+        return FERRY_NO_MEMORY;
     if (f->forks != ferry__fork_count()) {
         ferry__why(why, "the handle was opened before fork(): open one in the child");
         return FERRY_INVALID;
@@ -152,6 +157,14 @@ ferry_status ferry__handle_usable(ferry *f, char *why)
         ferry__why(why, "%s", f->problem);
         return f->broken;
     }
+    return FERRY_OK;
+}
+
+ferry_status ferry__handle_usable(ferry *f, char *why)
+{
+    ferry_status status = ferry__handle_refusal(f, why);
+    if (status != FERRY_OK)
+        return status;
     if (f->closed || (atomic_load_explicit(&f->stopping, memory_order_relaxed) && !ferry__inside)) {
         ferry__why(why, "the handle is closed");
         return FERRY_CLOSED;
@@ -172,6 +185,8 @@ size_t ferry_problem(const ferry *given, char *to, size_t size)
     ferry *f = (ferry *)(uintptr_t)given; /* const for the program; the lock is ours */
     if (f && f->broken)
         ferry__why(text, "%s", f->problem);
+    else if (f && f->forks != ferry__fork_count())
+        ferry__handle_refusal(f, text);
     else if (f) {
         ferry__link_lock(&f->link);
         bool down = f->link.state != FERRY__UP && f->link.state_status != FERRY_OK;
@@ -185,14 +200,15 @@ size_t ferry_problem(const ferry *given, char *to, size_t size)
 
 ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
 {
-    if (!f || f->broken || f->forks != ferry__fork_count())
-        return f ? ferry__handle_usable(f, NULL) : FERRY_NO_MEMORY;
+    ferry_status status = ferry__handle_refusal(f, NULL);
+    if (status != FERRY_OK)
+        return status;
     ferry__link *l = &f->link;
     int64_t until_ms = ferry__now_ms() + (timeout_ms > 0 ? timeout_ms : 0);
     ferry__waiter w;
     ferry__waiter_init(&w);
     ferry__link_lock(l);
-    ferry_status status = ferry__handle_usable(f, NULL);
+    status = ferry__handle_usable(f, NULL);
     ferry__link_watch(l, &w);
     for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !late; late = ferry__now_ms() >= until_ms) {
         w.poked = false;
@@ -216,8 +232,9 @@ static ferry_status flushed(ferry *f)
 
 ferry_status ferry_flush(ferry *f, int timeout_ms)
 {
-    if (!f || f->broken || f->forks != ferry__fork_count())
-        return f ? ferry__handle_usable(f, NULL) : FERRY_NO_MEMORY;
+    ferry_status status = ferry__handle_refusal(f, NULL);
+    if (status != FERRY_OK)
+        return status;
     ferry__link *l = &f->link;
     int64_t until_ms = ferry__now_ms() + (timeout_ms > 0 ? timeout_ms : 0);
     ferry__waiter w;
@@ -228,7 +245,7 @@ ferry_status ferry_flush(ferry *f, int timeout_ms)
         w.poked = false;
         ferry__link_wait(l, &w, until_ms);
     }
-    ferry_status status = f->closed ? FERRY_CLOSED : l->posting > 0 ? FERRY_TIMEOUT : flushed(f);
+    status = f->closed ? FERRY_CLOSED : l->posting > 0 ? FERRY_TIMEOUT : flushed(f);
     ferry__list_remove(&w.place);
     ferry__link_leave(l);
     ferry__link_unlock(l);
@@ -239,7 +256,7 @@ ferry_value *ferry_stats(const ferry *given)
 {
     ferry *f = (ferry *)(uintptr_t)given;
     ferry_value *stats = f ? ferry_new_map() : NULL;
-    if (!f || f->broken)
+    if (ferry__handle_refusal(f, NULL) != FERRY_OK)
         return stats;
     ferry__link *l = &f->link;
     ferry__link_lock(l);

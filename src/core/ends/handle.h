@@ -26,7 +26,7 @@ struct ferry {
 
     atomic_bool   stopping; /* ferry_stop: also from a signal handler */
     ferry__bell   stopped;  /* rung with it */
-    bool          draining, closed;
+    bool          draining, quiet, closed; /* quiet: drained, and said so */
     bool          serving;
     ferry__router router;
     struct ferry__service *services;
@@ -52,7 +52,9 @@ static inline ferry *ferry__handle_ref(ferry *f)
 void ferry__handle_unref(ferry *f);
 void ferry__handle_free_forked(ferry *f); /* in a forked child, where nobody else is inside */
 
-/* OK, or why nothing new may begin: INVALID (broken, forked), CLOSED. With the lock held unless the handle is broken. */
+/* Why nothing works with f, as far as can be told without its lock: NO_MEMORY (NULL), INVALID (broken, forked); OK. */
+ferry_status ferry__handle_refusal(const ferry *f, char *why);
+/* The same, or CLOSED: nothing new may begin. With the lock held. */
 ferry_status ferry__handle_usable(ferry *f, char *why);
 /* Notes the first mistake for ferry_problem; answers status. With the lock held. */
 ferry_status ferry__handle_mistake(ferry *f, ferry_status status, const char *why);

@@ -45,7 +45,7 @@ static void end_threads(ferry *f)
 
 int ferry_fd(ferry *f)
 {
-    if (!f || f->broken || f->forks != ferry__fork_count())
+    if (ferry__handle_refusal(f, NULL) != FERRY_OK)
         return -1;
     ferry__link *l = &f->link;
     ferry__link_lock(l);
@@ -63,7 +63,7 @@ int ferry_fd(ferry *f)
 int ferry_next_ms(const ferry *given)
 {
     ferry *f = (ferry *)(uintptr_t)given;
-    if (!f || f->broken)
+    if (ferry__handle_refusal(f, NULL) != FERRY_OK)
         return -1;
     ferry__link *l = &f->link;
     ferry__link_lock(l);
@@ -107,12 +107,13 @@ static ferry_status state_of(ferry *f)
 
 ferry_status ferry_process(ferry *f)
 {
-    if (!f || f->broken || f->forks != ferry__fork_count())
-        return f ? ferry__handle_usable(f, NULL) : FERRY_NO_MEMORY;
+    ferry_status status = ferry__handle_refusal(f, NULL);
+    if (status != FERRY_OK)
+        return status;
     if (!f->link.looped && ferry_fd(f) < 0)
         return FERRY_UNSUPPORTED;
     ferry__link_lock(&f->link);
-    ferry_status status = f->serving || f->draining ? FERRY_OK : ferry__serve_begin(f);
+    status = f->serving || f->draining ? FERRY_OK : ferry__serve_begin(f);
     ferry__link_unlock(&f->link);
     clear_event(&f->link);
     for (int i = 0; i < ROUNDS; i++) {

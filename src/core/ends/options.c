@@ -26,18 +26,23 @@ ferry_status ferry__options_take(void *to, size_t known, const void *given, char
     return FERRY_OK;
 }
 
-ferry_status ferry__options_env(const char *name, long long least, long long most, long long *value, char *why)
+static bool parse(const char *text, long long most, long long *value)
 {
-    const char *text = *value == 0 ? getenv(name) : NULL;
     char *end;
-    if (text && *text) {
-        errno = 0;
-        *value = strtoll(text, &end, 10);
-        if (errno || *end || *value == 0)
-            *value = least - 1;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    return !errno && end != text && !*end && *value >= 1 && *value <= most;
+}
+
+ferry_status ferry__options_number(const char *field, const char *variable, long long most, long long *value, char *why)
+{
+    const char *text = getenv(variable);
+    if (*value == 0 && text && *text && !parse(text, most, value)) {
+        ferry__why(why, "%s=%.60s: expected a whole number from 1 to %lld", variable, text, most);
+        return FERRY_INVALID;
     }
-    if (*value != 0 && (*value < least || *value > most)) {
-        ferry__why(why, "%s%s%s: expected a whole number from %lld to %lld", name, text ? "=" : "", text ? text : "", least, most);
+    if (*value < 0 || *value > most) {
+        ferry__why(why, "%s = %lld: expected 1 to %lld, or 0 for the default", field, *value, most);
         return FERRY_INVALID;
     }
     return FERRY_OK;

@@ -7,7 +7,7 @@
 /* Copies *given (its first member is its size; NULL: all defaults) into to, `known` bytes. */
 ferry_status ferry__options_take(void *to, size_t known, const void *given, char *why);
 
-/* A number from the environment where the field is 0: [least, most], else INVALID with the reason. */
-ferry_status ferry__options_env(const char *name, long long least, long long most, long long *value, char *why);
+/* A field that is 0 takes its value from the environment; 1 to most, or 0 = unset, else INVALID with the reason. */
+ferry_status ferry__options_number(const char *field, const char *variable, long long most, long long *value, char *why);
 
 #endif

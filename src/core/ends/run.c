@@ -95,7 +95,7 @@ static bool ready(ferry_request *req)
 static void timed(ferry *f, int64_t took_us)
 {
     uint64_t ns = took_us > 0 ? (uint64_t)took_us * 1000 : 200;
-    size_t least = 2 * f->workers + 16;
+    size_t least = f->workers; /* long handlers: what they cannot begin is better off with another server */
     ferry__link_lock(&f->link);
     f->handler_ns = f->handler_ns ? (f->handler_ns * 7 + ns) / 8 : ns;
     size_t window = f->workers * AHEAD_NS / (f->handler_ns ? f->handler_ns : 1);
@@ -113,7 +113,7 @@ void ferry__run_request(ferry__job *job)
 {
     ferry_request *req = (ferry_request *)(void *)job;
     ferry *f = req->f;
-    bool deferred = false, sample = req->frame->id.serial % SAMPLE == 0;
+    bool deferred = false, sample = f->handler_ns == 0 || req->frame->id.serial % SAMPLE == 0;
     const ferry *before = ferry__inside;
     if (pointless(req)) {
         req->skipped = true;
@@ -189,8 +189,10 @@ static void count(ferry *f, const ferry_request *req, verdict v)
         *(atomic_load(&req->cancelled) ? &c->requests_cancelled : &c->requests_expired) += 1;
     else if (req->verdict == FERRY_MAYBE_EXECUTED)
         c->requests_maybe_executed++;
-    else
-        *(req->verdict == FERRY_OK ? &c->requests_handled : &c->requests_failed) += 1;
+    else {
+        c->requests_handled++;
+        c->requests_failed += req->verdict != FERRY_OK;
+    }
     c->posts_retried += v == RETRY;
     c->posts_dead += v == BURY;
 }

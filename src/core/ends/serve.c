@@ -10,7 +10,10 @@
 
 #include <string.h>
 
-enum { POSTS = 1, NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */ };
+enum {
+    POSTS = 1,
+    LONG_MS = 4, /* a handler that runs so long is long: just under the background's look at busy workers */
+    NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */ };
 
 /* ---- sources ---- */
 
@@ -84,21 +87,6 @@ static void give(ferry__link *l, ferry__source *source, size_t *asked, size_t he
     l->dirty = true;
 }
 
-static void turned(ferry__link *l)
-{
-    ferry *f = ferry__handle_of(l);
-    if (atomic_load_explicit(&f->stopping, memory_order_relaxed) && !f->draining)
-        ferry__serve_drain(f);
-    if (f->draining && ferry__serve_quiet(f))
-        ferry__link_poke_watchers(l);
-    for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
-        if (!s->listening)
-            continue;
-        give(l, &s->calls, &s->asked[0], s->held[0], f->window);
-        give(l, &s->posts, &s->asked[POSTS], s->held[POSTS], f->window);
-    }
-}
-
 /* ---- arrival, with the lock held ---- */
 
 static ferry_request *find_request(ferry *f, const ferry__id *id)
@@ -152,9 +140,10 @@ static bool enqueue(ferry *f, ferry__service *s, ferry__frame *frame)
 static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
 {
     ferry *f = ferry__handle_of(l);
-    ferry__service *s = source->owner;
-    if (frame->kind == FERRY__CONTROL || !s) {
+    ferry__service *s = source ? source->owner : NULL;
+    if (frame->kind == FERRY__CONTROL)
         cancelled(f, frame);
+    if (frame->kind == FERRY__CONTROL || !s) {
         ferry__frame_unref(frame);
         return;
     }
@@ -174,7 +163,7 @@ static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
         l->backend->retry(l->self, frame, NO_MEMORY_MS);
 }
 
-/* ---- draining ---- */
+/* ---- giving back ---- */
 
 static void hand_back(ferry *f, ferry_request *req)
 {
@@ -184,6 +173,36 @@ static void hand_back(ferry *f, ferry_request *req)
     l->counts.requests_handed_back++;
     l->settling++;
     l->backend->hand_back(l->self, req->frame); /* the settlement's reference */
+}
+
+/* Backwards: what is handed back goes in front. */
+static void hand_back_queued(ferry *f)
+{
+    for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) {
+        ferry_request *req = FERRY__OF(n, ferry_request, active);
+        next = n->prev;
+        if (req->state != FERRY__QUEUED || !ferry__jobs_remove(&f->link.jobs, &req->job))
+            continue;
+        hand_back(f, req);
+        ferry__request_free(req);
+    }
+}
+
+/* Handlers were short, so we hold some messages ahead, and now one is long: another server may be free for them. */
+static void hand_back_behind_long(ferry *f)
+{
+    ferry__link *l = &f->link;
+    if (l->jobs.running < f->workers || l->jobs.ready + l->jobs.blocked == 0)
+        return;
+    for (ferry__node *n = f->requests.next; n != &f->requests; n = n->next) {
+        ferry_request *req = FERRY__OF(n, ferry_request, active);
+        if (req->state == FERRY__RUNNING && l->now_ms - req->begun_ms < LONG_MS)
+            return;
+    }
+    f->window = f->workers;
+    f->handler_ns = (uint64_t)LONG_MS * 1000000;
+    hand_back_queued(f);
+    l->dirty = true;
 }
 
 void ferry__serve_drain(ferry *f)
@@ -196,16 +215,28 @@ void ferry__serve_drain(ferry *f)
             l->backend->unlisten(l->self, &s->posts);
             s->listening = false;
         }
-    for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) { /* backwards: hand_back puts in front */
-        ferry_request *req = FERRY__OF(n, ferry_request, active);
-        next = n->prev;
-        if (req->state != FERRY__QUEUED || !ferry__jobs_remove(&l->jobs, &req->job))
-            continue;
-        hand_back(f, req);
-        ferry__request_free(req);
-    }
+    hand_back_queued(f);
     ferry__link_noted(l, false);
     ferry__link_poke_watchers(l);
+}
+
+static void turned(ferry__link *l)
+{
+    ferry *f = ferry__handle_of(l);
+    if (atomic_load_explicit(&f->stopping, memory_order_relaxed) && !f->draining)
+        ferry__serve_drain(f);
+    if (f->draining && !f->quiet && ferry__serve_quiet(f)) {
+        f->quiet = true; /* told once: who waits for it must not be kept from sleeping */
+        ferry__link_poke_watchers(l);
+    }
+    if (!f->draining)
+        hand_back_behind_long(f);
+    for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
+        if (!s->listening)
+            continue;
+        give(l, &s->calls, &s->asked[0], s->held[0], f->window);
+        give(l, &s->posts, &s->asked[POSTS], s->held[POSTS], f->window);
+    }
 }
 
 bool ferry__serve_quiet(const ferry *f)

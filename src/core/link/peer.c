@@ -129,8 +129,10 @@ static void send_held(ferry__peer *peer)
     ferry__list_init(&all);
     ferry__list_join(&all, &peer->held);
     for (ferry__node *n; (n = ferry__list_shift(&all));) {
+        ferry__pending *p = FERRY__OF(n, ferry__pending, place);
         ferry__list_append(&peer->held, n);
-        ferry__pending_send(peer->link, FERRY__OF(n, ferry__pending, place));
+        if (!p->resting)
+            ferry__pending_send(peer->link, p);
     }
 }
 

@@ -3,11 +3,15 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/random.h"
 #include "link/link.h"
 
 #include <string.h>
 
-enum { WITHDRAW_MS = 30 }; /* how long after its deadline a call may wait to learn that it never ran */
+enum {
+    REPEAT_MS = 10, REPEAT_MAX_MS = 1000, /* before a lost message is sent again: doubled each time, with jitter */
+    WITHDRAW_MS = 30 /* how long after its deadline a call may wait to learn that it never ran */
+};
 
 /* ---- the table ---- */
 
@@ -164,10 +168,18 @@ static bool withdraw(ferry__link *l, ferry__pending *p)
     return true;
 }
 
-static void on_deadline(ferry__timer *t)
+static void try_to_send(ferry__link *l, ferry__pending *p);
+
+static void on_timer(ferry__timer *t)
 {
     ferry__pending *p = FERRY__OF(t, ferry__pending, timer);
     ferry__link *l = p->peer->link;
+    if (p->resting && l->now_ms < p->frame->deadline_ms) {
+        p->resting = false;
+        ferry__timer_set(&l->wheel, t, p->frame->deadline_ms);
+        try_to_send(l, p);
+        return;
+    }
     if (!p->leaving && withdraw(l, p)) {
         p->leaving = true;
         ferry__timer_set(&l->wheel, t, p->frame->deadline_ms + WITHDRAW_MS);
@@ -194,7 +206,7 @@ static void try_to_send(ferry__link *l, ferry__pending *p)
         ferry__pending_end(l, p, FERRY_OVERLOADED, known(p), l->state_why);
         return;
     }
-    if (l->state == FERRY__UP && (!is_call(p) || ferry__peer_ready(p->peer, p->started_ms)))
+    if (l->state == FERRY__UP && !p->resting && (!is_call(p) || ferry__peer_ready(p->peer, p->started_ms)))
         ferry__pending_send(l, p);
 }
 
@@ -205,7 +217,7 @@ void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame
         p->started_ms = ferry__now_ms();
     p->stage = FERRY__HELD;
     frame->owner = p;
-    ferry__timer_init(&p->timer, on_deadline);
+    ferry__timer_init(&p->timer, on_timer);
     ferry__list_init(&p->place);
     ferry__list_append(&p->peer->held, &p->place);
     ferry__table_add(&l->table, p);
@@ -268,6 +280,17 @@ static void refused(ferry__link *l, ferry__pending *p, ferry_status status, cons
     ferry__pending_end(l, p, status, FERRY_OUTCOME_NOT_EXECUTED, why);
 }
 
+/* A message that is lost over and over must not keep the broker busy. */
+static void rest(ferry__link *l, ferry__pending *p)
+{
+    int ms = p->repeats < 7 ? REPEAT_MS << p->repeats : REPEAT_MAX_MS;
+    int64_t at_ms = ferry__now_ms() + ms + ferry__random_below((uint32_t)ms);
+    p->repeats += p->repeats < 255;
+    p->resting = at_ms < p->frame->deadline_ms;
+    if (p->resting)
+        ferry__timer_set(&l->wheel, &p->timer, at_ms);
+}
+
 static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
 {
     if (!repeatable(p)) {
@@ -275,7 +298,7 @@ static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const c
         return;
     }
     hold_again(p);
-    try_to_send(l, p);
+    rest(l, p);
 }
 
 void ferry__pending_outcome(ferry__link *l, ferry__frame *f, int fate, ferry_status status, const char *why)

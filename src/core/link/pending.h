@@ -25,7 +25,7 @@ struct ferry__peer;
 typedef enum ferry__stage { FERRY__HELD, FERRY__SENT, FERRY__TAKEN, FERRY__ENDED } ferry__stage;
 
 typedef struct ferry__pending {
-    ferry__timer           timer; /* the deadline, then the end of a withdrawal */
+    ferry__timer           timer; /* the deadline; before it the next attempt; after it the end of a withdrawal */
     ferry__node            place; /* in its peer's held or flying */
     struct ferry__pending *chain; /* in the table */
     struct ferry__peer    *peer;
@@ -39,7 +39,9 @@ typedef struct ferry__pending {
     uint8_t     outcome;   /* ferry_outcome, once ended */
     bool        tried;     /* a transport had it at least once */
     bool        alone;     /* nobody waits: the background has to see to it */
-    bool        leaving;   /* its deadline passed, a withdrawal is under way */
+    bool        leaving;   /* a withdrawal is under way */
+    bool        resting;   /* lost, and not to be sent again before its timer */
+    uint8_t     repeats;
 } ferry__pending;
 
 typedef struct ferry__table {
