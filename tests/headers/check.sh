@@ -86,6 +86,25 @@ run_caller() { # compiler
     fi
 }
 
+# At least half of ferry.h is comment, in characters that are no blanks, and every line of both can be read without scrolling.
+readable() {
+    fits headers::readable || return 0
+    awk '{ gsub(/[ \t]/, ""); text = text $0 }
+        END {
+            all = length(text)
+            while ((at = index(text, "/*")) > 0) {
+                text = substr(text, at)
+                end = index(text, "*/") + 1
+                comment += end
+                text = substr(text, end + 1)
+            }
+            printf "%d of 100 characters are comment\n", 100 * comment / all
+            exit 2 * comment < all
+        }' include/ferry/ferry.h > "$scratch/out" && awk 'length > 160 { print FILENAME ":" FNR; bad = 1 } END { exit bad }' \
+        include/ferry/*.h >> "$scratch/out" && pass || fail headers::readable "too little comment, or too long lines" "$scratch/out"
+}
+
+readable
 for cc in gcc clang; do
     command -v $cc > /dev/null || { echo "headers: no $cc here"; continue; }
     for std in c11 c17 c2x; do
