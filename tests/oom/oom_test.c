@@ -182,10 +182,8 @@ static void build_and_read(void *arg)
     (void)arg;
     ferry_value *v = some_data(), *copy = ferry_value_copy(v);
     size_t length = 0;
-    if (!test_alloc_failed()) {
-        CHECK_NOT_NULL(ferry_encoded(v, &length));
-        CHECK_INT(ferry_count(copy), 4);
-    }
+    const void *encoded = ferry_encoded(v, &length);
+    CHECK(test_alloc_failed() || (encoded && length > 0 && ferry_count(copy) == 4));
     ferry_read(v, "none?", &x);
     ferry_value_free(v);
     ferry_value_free(copy);
