@@ -1,13 +1,13 @@
 #include "handle.h"
 #include "text.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
-/* The log function has one argument for all handles of a process, and the drop function may need it; so the level
- * stands here. It is written before a handle is opened. */
-static int worst_silent;
+/* The log function shares its argument with the drop function, so the level stands here; bench opens two handles. */
+static atomic_int worst_silent;
 
 static void print_log(int level, const char *line, void *arg)
 {
@@ -15,7 +15,7 @@ static void print_log(int level, const char *line, void *arg)
                                         "warning",   "notice", "info",     "trace"};
 
     (void)arg;
-    if (level < worst_silent)
+    if (level < atomic_load(&worst_silent))
         fprintf(stderr, "ferry: %s: %s\n", names[level < 0 ? 0 : level], line);
 }
 
@@ -32,7 +32,7 @@ ferry *cli_open(const cli_settings *settings, const cli_wishes *wishes)
     cli_text traced = {0};
     ferry *f = NULL;
 
-    worst_silent = settings->verbose ? LOG_DEBUG + 1 : wishes->log_level != 0 ? wishes->log_level + 1 : 0;
+    atomic_store(&worst_silent, settings->verbose ? LOG_DEBUG + 1 : wishes->log_level != 0 ? wishes->log_level + 1 : 0);
     if (settings->verbose) {
         cli_text_printf(&traced, "trace+%s", url != NULL ? url : "file:");
         url = traced.at;
