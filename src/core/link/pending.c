@@ -285,7 +285,8 @@ static void rest(ferry__link *l, ferry__pending *p)
 {
     int ms = p->repeats < 7 ? REPEAT_MS << p->repeats : REPEAT_MAX_MS;
     int64_t at_ms = ferry__now_ms() + ms + ferry__random_below((uint32_t)ms);
-    p->repeats += p->repeats < 255;
+    if (p->repeats < UINT8_MAX)
+        p->repeats++;
     p->resting = at_ms < p->frame->deadline_ms;
     if (p->resting)
         ferry__timer_set(&l->wheel, &p->timer, at_ms);
