@@ -4,13 +4,14 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static bool is_alive(const char *pid_file)
 {
     long pid = access(pid_file, F_OK) == 0 ? strtol(test_read(pid_file), NULL, 10) : 0;
 
-    return pid > 1 && kill((pid_t)pid, 0) == 0;
+    return pid > 1 && waitpid((pid_t)pid, NULL, WNOHANG) <= 0 && kill((pid_t)pid, 0) == 0; /* orphans become ours */
 }
 
 TEST(any_command_is_a_service)
