@@ -202,6 +202,7 @@ CONFORMANCE_WITH(cancel_takes_back_what_is_unread, .needs = "withdraws")
     ferry_cancel(unread);
     ferry_reply *r = ferry_await(unread);
     KIT_ENDS(r, FERRY_CANCELLED, ferry_reply_outcome(r));
+    CHECK_INT(ferry_await_any(&busy, 1, 50), 1); /* time to reach the other side */
     atomic_store(&gate.open, true);
     KIT_INT(ferry_await(busy), 1);
     KIT_INT(ferry_get(c, "slow.echo", ferry_int(3), NULL), 3); /* sent later, so what was cancelled would have run by now */

@@ -97,23 +97,37 @@ ferry_status ferry_serve(ferry *f)
     return status;
 }
 
+/* A signal may reach a thread late, when ferry_run is over and the handle gone: its handler touches nothing but these. */
+static ferry__bell stops;
+static atomic_uint signals;
+static atomic_uint runs;
+
+static void on_signal(int number)
+{
+    (void)number;
+    atomic_fetch_add(&signals, 1);
+    ferry__bell_ring(&stops);
+}
+
 /* Called in signal handlers as well: atomics and a futex, nothing else. */
 void ferry_stop(ferry *f)
 {
     if (!f)
         return;
     atomic_store(&f->stopping, true);
-    ferry__bell_ring(&f->stopped);
+    ferry__bell_ring(&stops);
     if (f->link.backend)
         f->link.backend->wake(f->link.self);
 }
 
-static ferry *volatile running; /* which handle the signals stop; one ferry_run at a time has them */
-
-static void on_signal(int number)
+static void wait_for_stop(ferry *f)
 {
-    (void)number;
-    ferry_stop(running);
+    unsigned before = atomic_load(&signals);
+    for (unsigned seen = ferry__bell_seen(&stops); !atomic_load(&f->stopping); seen = ferry__bell_seen(&stops)) {
+        if (atomic_load(&signals) != before)
+            return;
+        ferry__bell_sleep(&stops, seen, -1, false);
+    }
 }
 
 int ferry_run(ferry *f)
@@ -124,19 +138,17 @@ int ferry_run(ferry *f)
         ferry_close(f);
         return 2;
     }
-    bool ours = !running;
-    if (ours) {
-        running = f;
+    bool first = atomic_fetch_add(&runs, 1) == 0; /* one of several at a time installs the handlers, for all */
+    if (first) {
         sigaction(SIGINT, &act, &old_int);
         sigaction(SIGTERM, &act, &old_term);
     }
-    for (unsigned seen = ferry__bell_seen(&f->stopped); !atomic_load(&f->stopping); seen = ferry__bell_seen(&f->stopped))
-        ferry__bell_sleep(&f->stopped, seen, -1, false);
-    if (ours) {
+    wait_for_stop(f);
+    if (first) {
         sigaction(SIGINT, &old_int, NULL);
         sigaction(SIGTERM, &old_term, NULL);
-        running = NULL;
     }
+    atomic_fetch_sub(&runs, 1);
     return ferry_close(f) == FERRY_OK ? 0 : 1;
 }
 

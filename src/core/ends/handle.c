@@ -108,6 +108,7 @@ ferry *ferry_open(const char *url, const ferry_options *options)
     f->forks = ferry__fork_count();
     ferry__link_init(&f->link, &ferry__serve_hooks, &(ferry__log){NULL, NULL});
     ferry__list_init(&f->requests);
+    ferry__serve_init(f);
     ferry__callbacks_init(&f->callbacks);
     f->close_ms = 10000;
     f->timeout_ms = 30000;

@@ -25,7 +25,6 @@ struct ferry {
     void          *arg;
 
     atomic_bool   stopping; /* ferry_stop: also from a signal handler */
-    ferry__bell   stopped;  /* rung with it */
     bool          draining, quiet, closed; /* quiet: drained, and said so */
     bool          serving;
     ferry__router router;
@@ -34,7 +33,7 @@ struct ferry {
     ferry__list   requests; /* received and not finished */
     size_t        deferred;
     size_t        window;     /* frames we hold or may be handed, a source */
-    uint32_t      sampled;    /* every so many handlers one is timed */
+    ferry__timer  long_look;  /* is a handler long while messages wait behind it? */
     uint64_t      handler_ns; /* moving average */
     ferry__callbacks callbacks;
 };

@@ -22,6 +22,7 @@ struct ferry_request {
     const ferry__handler *handler;
     ferry_status          refusal; /* why it has no handler: NOT_FOUND, VERB_NOT_ALLOWED */
     ferry__request_state  state;
+    bool                  sampled; /* its handler is timed */
     bool                  skipped; /* expired or cancelled before its handler began */
     int64_t               begun_ms;
     bool                 *deferral; /* the worker's: set when its handler defers, after which it must not look here */

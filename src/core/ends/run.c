@@ -13,7 +13,6 @@
 #include <string.h>
 
 enum {
-    SAMPLE = 16,          /* one handler in so many is timed */
     AHEAD_NS = 2000000,   /* how much work we hold ahead: two milliseconds of it */
     WINDOW_MAX = 512,
     NO_MEMORY_MS = 1000,  /* before a post is tried again whose dead letter could not be made */
@@ -113,7 +112,7 @@ void ferry__run_request(ferry__job *job)
 {
     ferry_request *req = (ferry_request *)(void *)job;
     ferry *f = req->f;
-    bool deferred = false, sample = f->handler_ns == 0 || req->frame->id.serial % SAMPLE == 0;
+    bool deferred = false, sample = req->sampled;
     const ferry *before = ferry__inside;
     if (pointless(req)) {
         req->skipped = true;

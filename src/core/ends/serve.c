@@ -12,6 +12,7 @@
 
 enum {
     POSTS = 1,
+    SAMPLE = 16, /* one handler in so many is timed */
     LONG_MS = 4, /* a handler that runs so long is long: just under the background's look at busy workers */
     NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */ };
 
@@ -192,7 +193,7 @@ static void hand_back_queued(ferry *f)
 static void hand_back_behind_long(ferry *f)
 {
     ferry__link *l = &f->link;
-    if (l->jobs.running < f->workers || l->jobs.ready + l->jobs.blocked == 0)
+    if (l->jobs.running < f->workers)
         return;
     for (ferry__node *n = f->requests.next; n != &f->requests; n = n->next) {
         ferry_request *req = FERRY__OF(n, ferry_request, active);
@@ -203,6 +204,33 @@ static void hand_back_behind_long(ferry *f)
     f->handler_ns = (uint64_t)LONG_MS * 1000000;
     hand_back_queued(f);
     l->dirty = true;
+}
+
+static bool may_hold_up(const ferry *f)
+{
+    return f->window > f->workers && f->link.jobs.ready + f->link.jobs.blocked > 0 && !f->draining;
+}
+
+static void look_for_long(ferry *f)
+{
+    ferry__link *l = &f->link;
+    ferry__timer_set(&l->wheel, &f->long_look, l->now_ms + LONG_MS + 1);
+    if (l->driver && l->sleeping)
+        l->backend->wake(l->self);
+}
+
+static void on_long_look(ferry__timer *t)
+{
+    ferry *f = FERRY__OF(t, ferry, long_look);
+    if (may_hold_up(f))
+        hand_back_behind_long(f);
+    if (may_hold_up(f))
+        ferry__timer_set(&f->link.wheel, t, f->link.now_ms + LONG_MS + 1);
+}
+
+void ferry__serve_init(ferry *f)
+{
+    ferry__timer_init(&f->long_look, on_long_look);
 }
 
 void ferry__serve_drain(ferry *f)
@@ -229,8 +257,6 @@ static void turned(ferry__link *l)
         f->quiet = true; /* told once: who waits for it must not be kept from sleeping */
         ferry__link_poke_watchers(l);
     }
-    if (!f->draining)
-        hand_back_behind_long(f);
     for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
         if (!s->listening)
             continue;
@@ -249,6 +275,10 @@ static void begins(ferry__link *l, ferry__job *job)
     ferry_request *req = (ferry_request *)(void *)job;
     req->state = FERRY__RUNNING;
     req->begun_ms = l->now_ms;
+    ferry *f = ferry__handle_of(l);
+    req->sampled = f->handler_ns == 0 || req->frame->id.serial % SAMPLE == 0;
+    if (may_hold_up(f) && !ferry__node_linked(&f->long_look.node))
+        look_for_long(f);
     if (l->more && l->more->begin)
         l->more->begin(l->self, req->frame);
 }

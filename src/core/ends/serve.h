@@ -16,6 +16,8 @@ typedef struct ferry__service {
 
 extern const ferry__hooks ferry__serve_hooks;
 
+void ferry__serve_init(ferry *f);
+
 /* With the lock held. */
 ferry_status ferry__serve_begin(ferry *f);                          /* listens for all that is handled */
 ferry_status ferry__serve_name(ferry *f, const char *name, size_t length); /* one more service */
