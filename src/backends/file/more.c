@@ -1,0 +1,33 @@
+/* more.c - the optional half: taking back, marking as begun, questions of operators. */
+#include "backends/file/pipe.h"
+
+#include "backends/file/claim.h"
+
+/* Unanswered when there is no memory: the core stops waiting for it by itself. */
+static void file_withdraw(void *self, ferry__target *target, ferry__frame *frame)
+{
+    (void)target;
+    ferry__file_op *op = ferry__file_note(self, FERRY__OP_WITHDRAW, 0);
+    if (op)
+        op->frame = ferry__frame_ref(frame);
+}
+
+static void file_begin(void *self, ferry__frame *frame)
+{
+    ferry__file *f = self;
+    if (frame->tag[0] && FERRY__TAG_GENERATION(frame) == (f->generation & 0xfff))
+        ferry__claim_mark(f, frame, FERRY__MARK_BEGUN);
+}
+
+static void file_admin(void *self, ferry__admin *admin)
+{
+    ferry__file_op *op = ferry__file_note(self, FERRY__OP_ADMIN, 0);
+    if (op)
+        op->admin = admin;
+}
+
+const ferry__abilities ferry__file_more = {
+    .withdraw = file_withdraw,
+    .begin = file_begin,
+    .admin = file_admin,
+};
