@@ -77,10 +77,16 @@ static bool admitted(ferry_request *req)
     return true;
 }
 
+/* May it run although it may have run before? A post or patch only if its handler can tell by the key. */
+static bool repeatable(const ferry_request *req)
+{
+    return !is_call(req) || !(req->frame->verb & (FERRY_POST | FERRY_PATCH)) || req->frame->idempotency_key.at;
+}
+
 /* True: the handler may run. */
 static bool ready(ferry_request *req)
 {
-    if (is_call(req) && req->frame->maybe && req->frame->verb & (FERRY_POST | FERRY_PATCH)) {
+    if (req->frame->maybe && !repeatable(req)) {
         refuse(req, FERRY_MAYBE_EXECUTED, FERRY_OUTCOME_UNKNOWN, "a server had this call and died: it may have run, so it is not run again");
         return false;
     }
