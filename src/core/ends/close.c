@@ -91,8 +91,10 @@ ferry_status ferry_serve(ferry *f)
     bool first = status == FERRY_OK && !f->serving;
     if (status == FERRY_OK)
         status = ferry__serve_begin(f);
-    if (status == FERRY_OK && first && !start_workers(f))
+    if (status == FERRY_OK && first && !start_workers(f)) {
         status = FERRY_NO_MEMORY;
+        ferry__serve_undo(f);
+    }
     ferry__link_unlock(&f->link);
     return status;
 }

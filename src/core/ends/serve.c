@@ -18,15 +18,18 @@ enum {
 
 /* ---- sources ---- */
 
+/* All of its sources or none: a service that is seen and not received for would keep its callers waiting. */
 static ferry_status listen_to(ferry *f, ferry__service *s)
 {
     ferry__link *l = &f->link;
-    ferry_status status = l->backend->listen(l->self, &s->calls);
-    if (status == FERRY_OK)
-        status = l->backend->listen(l->self, &s->posts);
-    if (status == FERRY_OK && l->bits & FERRY__CANCELS)
-        status = l->backend->listen(l->self, &s->controls);
+    ferry__source *sources[] = {&s->calls, &s->posts, &s->controls};
+    size_t want = l->bits & FERRY__CANCELS ? 3 : 2, n = 0;
+    ferry_status status = FERRY_OK;
+    for (; n < want && status == FERRY_OK; n += status == FERRY_OK)
+        status = l->backend->listen(l->self, sources[n]);
     s->listening = status == FERRY_OK;
+    while (!s->listening && n > 0)
+        l->backend->unlisten(l->self, sources[--n]);
     ferry__link_noted(l, false);
     return status;
 }
@@ -64,7 +67,26 @@ ferry_status ferry__serve_begin(ferry *f)
     for (ferry__service *s = f->services; s && status == FERRY_OK; s = s->next)
         if (!s->listening)
             status = listen_to(f, s);
+    if (status != FERRY_OK)
+        ferry__serve_undo(f);
     return status;
+}
+
+void ferry__serve_undo(ferry *f)
+{
+    ferry__link *l = &f->link;
+    for (ferry__service *s = f->services; s; s = s->next) {
+        if (!s->listening)
+            continue;
+        l->backend->unlisten(l->self, &s->calls);
+        l->backend->unlisten(l->self, &s->posts);
+        if (l->bits & FERRY__CANCELS)
+            l->backend->unlisten(l->self, &s->controls);
+        s->listening = false;
+        s->asked[0] = s->asked[POSTS] = 0;
+    }
+    f->serving = false;
+    ferry__link_noted(l, false);
 }
 
 void ferry__serve_done(ferry *f)

@@ -20,6 +20,7 @@ void ferry__serve_init(ferry *f);
 
 /* With the lock held. */
 ferry_status ferry__serve_begin(ferry *f);                          /* listens for all that is handled */
+void         ferry__serve_undo(ferry *f);                           /* serving could not begin */
 ferry_status ferry__serve_name(ferry *f, const char *name, size_t length); /* one more service */
 void         ferry__serve_drain(ferry *f);                          /* nothing new; hands back what was not begun */
 bool         ferry__serve_quiet(const ferry *f);                    /* nothing runs, is deferred or unsettled */
