@@ -147,7 +147,8 @@ static ferry_status mem_listen(void *self, ferry__source *source)
     source->data = in;
     lock(e);
     if (source->lane == FERRY__CALLS || source->lane == FERRY__POSTS) {
-        in->queue = mem__hub_queue(e->hub, source->lane, source->name, source->lane == FERRY__POSTS ? e->config->partitions + 1 : 1, true);
+        in->queue = mem__hub_queue(e->hub, source->lane, source->name,
+                                   source->lane == FERRY__POSTS ? e->config->partitions + 1 : 1, true);
         if (in->queue) {
             in->queue->listeners++;
             in->queue->served = true;
@@ -293,7 +294,8 @@ static void push_replies(mem__endpoint *e)
 {
     mem__endpoint *last = NULL;
     for (ferry__frame *f; (f = ferry__frames_take(&e->replies));) {
-        mem__endpoint *to = last && memcmp(last->config->client, f->id.client, 16) == 0 ? last : endpoint_of(e->hub, f->id.client);
+        mem__endpoint *to =
+            last && memcmp(last->config->client, f->id.client, 16) == 0 ? last : endpoint_of(e->hub, f->id.client);
         if (!to) {
             ferry__frame_unref(f); /* the caller is gone */
             continue;
@@ -416,7 +418,8 @@ static void mem_flush(void *self)
 static const char *reason(ferry_status status, ferry__target *target, char why[FERRY_WHY_SIZE])
 {
     if (status == FERRY_NO_SERVICE)
-        ferry__why(why, "nobody ever served '%s' here: start a server for it, or check the name and FERRY_URL", target->name);
+        ferry__why(why, "nobody ever served '%s' here: start a server for it, or check the name and FERRY_URL",
+                   target->name);
     else if (status == FERRY_OVERLOADED)
         ferry__why(why, "the queue of '%s' is full", target->name);
     else
@@ -432,7 +435,8 @@ static void hand_outcomes(mem__endpoint *e)
         if (status == FERRY_OK)
             e->up->outcome(e->up, f, FERRY__ACCEPTED, FERRY_OK, NULL);
         else
-            e->up->outcome(e->up, f, FERRY__REFUSED, status, reason(status, (ferry__target *)(uintptr_t)f->tag[0], why));
+            e->up->outcome(e->up, f, FERRY__REFUSED, status,
+                           reason(status, (ferry__target *)(uintptr_t)f->tag[0], why));
         ferry__frame_unref(f);
     }
 }

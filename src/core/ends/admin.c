@@ -143,7 +143,9 @@ static bool walk(command *c, visitor *visit, void *arg)
 {
     char after[64] = "";
     for (bool more = true; more;) {
-        question *q = ask(c, &(ferry__admin){.ask = FERRY__DEAD_BROWSE, .name = c->service, .after = *after ? after : NULL, .limit = PAGE});
+        question *q =
+            ask(c, &(ferry__admin){
+                       .ask = FERRY__DEAD_BROWSE, .name = c->service, .after = *after ? after : NULL, .limit = PAGE});
         size_t n = q ? ferry_count(q->admin.answer) : 0;
         more = n == PAGE && c->status == FERRY_OK;
         for (size_t i = 0; i < n && c->status == FERRY_OK; i++) {
@@ -166,7 +168,8 @@ static const ferry_value *first_error(const ferry_value *record)
 
 static ferry_value *summary(const ferry_value *record)
 {
-    static const char *const names[] = {"id", "service", "route", "verb", "key", "reason", "why", "attempts", "first_ms", "dead_ms"};
+    static const char *const names[] = {"id",     "service", "route",    "verb",     "key",
+                                        "reason", "why",     "attempts", "first_ms", "dead_ms"};
     ferry_value *s = ferry_new_map();
     size_t size = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -210,7 +213,8 @@ static void dead_list(command *c)
 
 static bool wanted(const command *c, const ferry_value *record)
 {
-    const char *id = ferry_as_string(ferry_find(record, "id"), ""), *one = ferry_as_string(ferry_find(c->args, "id"), NULL);
+    const char *id = ferry_as_string(ferry_find(record, "id"), ""),
+               *one = ferry_as_string(ferry_find(c->args, "id"), NULL);
     const ferry_value *ids = ferry_find(c->args, "ids");
     if (ferry_as_bool(ferry_find(c->args, "all"), false) || (one && strcmp(one, id) == 0))
         return true;
@@ -341,7 +345,8 @@ static const struct {
     const char *name;
     void (*run)(command *c);
 } commands[] = {
-    {"dead.list", dead_list}, {"dead.show", dead_show}, {"dead.requeue", dead_requeue}, {"dead.purge", dead_purge}, {"doctor", doctor},
+    {"dead.list", dead_list},   {"dead.show", dead_show}, {"dead.requeue", dead_requeue},
+    {"dead.purge", dead_purge}, {"doctor", doctor},
 };
 
 static void run(command *c, const char *name)
@@ -356,7 +361,8 @@ static void run(command *c, const char *name)
         }
     }
     c->status = FERRY_INVALID;
-    ferry__why(c->why, "no command '%.60s'%s%s%s", name, guess.best ? ": did you mean '" : "", guess.best ? guess.best : "", guess.best ? "'?" : "");
+    ferry__why(c->why, "no command '%.60s'%s%s%s", name, guess.best ? ": did you mean '" : "",
+               guess.best ? guess.best : "", guess.best ? "'?" : "");
 }
 
 ferry_reply *ferry_admin(ferry *f, const char *name, ferry_value *args, const ferry_call_options *options)

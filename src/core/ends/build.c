@@ -25,7 +25,8 @@ static ferry_status check_headers(const ferry_value *headers, char *why)
         return FERRY_TOO_BIG;
     }
     for (size_t i = 0; i < ferry_count(headers); i++) {
-        const char *name = ferry_as_string(ferry_key_at(headers, i), NULL), *text = ferry_as_string(ferry_at(headers, i), NULL);
+        const char *name = ferry_as_string(ferry_key_at(headers, i), NULL),
+                   *text = ferry_as_string(ferry_at(headers, i), NULL);
         if (!name || !*name || !text) {
             ferry__why(why, "header '%.60s' must be a string, and so its name", name ? name : "?");
             return FERRY_INVALID;
@@ -117,7 +118,8 @@ static ferry_status body_length(const ferry *f, const ferry__orders *o, size_t *
     if (status == FERRY_TOO_BIG)
         ferry__why(why, "the message is larger than max_message (%zu bytes)", f->max_message);
     else if (status != FERRY_OK)
-        ferry__why(why, "%s", o->data && *ferry__value_flaw(o->data) ? ferry__value_flaw(o->data) : ferry_status_text(status));
+        ferry__why(why, "%s",
+                   o->data && *ferry__value_flaw(o->data) ? ferry__value_flaw(o->data) : ferry_status_text(status));
     return status;
 }
 

@@ -17,7 +17,8 @@ static ferry_status take_options(ferry_call_options *o, const ferry_call_options
     return status;
 }
 
-static ferry__orders orders(ferry__kind kind, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *o)
+static ferry__orders orders(ferry__kind kind, ferry_verb verb, const char *route, ferry_value *data,
+                            const ferry_call_options *o)
 {
     return (ferry__orders){.kind = kind,
                            .verb = verb,
@@ -37,7 +38,8 @@ static bool is_verb(ferry_verb verb)
 }
 
 /* Ends at once with the mistake, unless everything is in order: then it is under way. Answers the ticket. */
-static uint64_t start(ferry_future *u, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *given, bool stays)
+static uint64_t start(ferry_future *u, ferry_verb verb, const char *route, ferry_value *data,
+                      const ferry_call_options *given, bool stays)
 {
     char why[FERRY_WHY_SIZE] = "";
     ferry_call_options o;
@@ -50,7 +52,8 @@ static uint64_t start(ferry_future *u, ferry_verb verb, const char *route, ferry
     return status == FERRY_OK ? ferry__future_start(u, &all, stays) : ferry__future_refuse(u, &all, status, why);
 }
 
-ferry_future *ferry_async(ferry *f, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *options)
+ferry_future *ferry_async(ferry *f, ferry_verb verb, const char *route, ferry_value *data,
+                          const ferry_call_options *options)
 {
     ferry_future *u = f ? ferry__future_new(f) : NULL;
     if (u)
@@ -60,8 +63,8 @@ ferry_future *ferry_async(ferry *f, ferry_verb verb, const char *route, ferry_va
     return u;
 }
 
-uint64_t ferry_async_with(ferry *f, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *options,
-                          ferry_reply_fn *on_reply, void *arg)
+uint64_t ferry_async_with(ferry *f, ferry_verb verb, const char *route, ferry_value *data,
+                          const ferry_call_options *options, ferry_reply_fn *on_reply, void *arg)
 {
     ferry_future *u = f ? ferry__future_new(f) : NULL;
     if (!u) {
@@ -73,7 +76,8 @@ uint64_t ferry_async_with(ferry *f, ferry_verb verb, const char *route, ferry_va
     return start(u, verb, route, data, options, false);
 }
 
-static ferry_reply *wait_for(ferry *f, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *options)
+static ferry_reply *wait_for(ferry *f, ferry_verb verb, const char *route, ferry_value *data,
+                             const ferry_call_options *options)
 {
     ferry_future *u = f ? ferry__future_new(f) : NULL;
     if (!u) {
@@ -125,7 +129,8 @@ static ferry_status confirmed(ferry_future *u, ferry__orders *o, char *why)
     return status;
 }
 
-static ferry_status no_wait(ferry *f, ferry_verb verb, const char *route, ferry_value *data, const ferry_call_options *given)
+static ferry_status no_wait(ferry *f, ferry_verb verb, const char *route, ferry_value *data,
+                            const ferry_call_options *given)
 {
     char why[FERRY_WHY_SIZE] = "";
     ferry_call_options o;

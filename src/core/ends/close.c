@@ -25,7 +25,8 @@ static ferry_status note(ferry *f, ferry_status status, const char *why)
     return status;
 }
 
-ferry_status ferry_handle(ferry *f, const char *route, ferry_handler_fn *handler, void *arg, const ferry_handle_options *options)
+ferry_status ferry_handle(ferry *f, const char *route, ferry_handler_fn *handler, void *arg,
+                          const ferry_handle_options *options)
 {
     char why[FERRY_WHY_SIZE] = "";
     ferry_handle_options o;

@@ -39,7 +39,8 @@ void ferry__drop_ended(ferry_future *u)
     }
     if (l->first_failure == FERRY_OK)
         l->first_failure = status;
-    ferry__log_print(&l->log, LOG_ERR, "a message was given up: %s: %s", ferry_status_name(status), u->pending.why ? u->pending.why : "");
+    ferry__log_print(&l->log, LOG_ERR, "a message was given up: %s: %s", ferry_status_name(status),
+                     u->pending.why ? u->pending.why : "");
     u->callback.run = f->on_drop ? run_drop : run_free;
     ferry__callbacks_add(f, &u->callback);
 }

@@ -198,7 +198,8 @@ void ferry__future_wait(ferry_future *u)
         ferry__link_wait(l, &w, late);
         u->waiter = NULL;
         if (!u->ended && ferry__now_ms() >= late)
-            ferry__pending_end(l, &u->pending, FERRY_TIMEOUT, u->pending.tried ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_SENT,
+            ferry__pending_end(l, &u->pending, FERRY_TIMEOUT,
+                               u->pending.tried ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_SENT,
                                "no answer before the deadline");
     }
 }
@@ -219,7 +220,8 @@ static ferry_reply *await_forked(ferry_future *u)
 {
     if (u->ended)
         return ferry__future_collect(u);
-    return ferry__reply_local(FERRY_INVALID, FERRY_OUTCOME_UNKNOWN, "the call was made before fork(): await it in the parent");
+    return ferry__reply_local(FERRY_INVALID, FERRY_OUTCOME_UNKNOWN,
+                              "the call was made before fork(): await it in the parent");
 }
 
 ferry_reply *ferry_await(ferry_future *u)

@@ -18,7 +18,8 @@
 
 static ferry_status read_environment(ferry_options *o, char *why)
 {
-    long long timeout = o->timeout_ms, close = o->close_ms, workers = o->workers, pending = o->max_pending, message = (long long)o->max_message;
+    long long timeout = o->timeout_ms, close = o->close_ms, workers = o->workers, pending = o->max_pending,
+              message = (long long)o->max_message;
     const struct {
         const char *name, *variable;
         long long   most, *value;
@@ -28,7 +29,8 @@ static ferry_status read_environment(ferry_options *o, char *why)
                   {"max_pending", "FERRY_MAX_PENDING", 10000000, &pending},
                   {"max_message", "FERRY_MAX_MESSAGE", 1 << 30, &message}};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        ferry_status status = ferry__options_number(fields[i].name, fields[i].variable, fields[i].most, fields[i].value, why);
+        ferry_status status =
+            ferry__options_number(fields[i].name, fields[i].variable, fields[i].most, fields[i].value, why);
         if (status != FERRY_OK)
             return status;
     }
@@ -211,7 +213,8 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
     ferry__link_lock(l);
     status = ferry__handle_usable(f, NULL);
     ferry__link_watch(l, &w);
-    for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !late; late = ferry__now_ms() >= until_ms) {
+    for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !late;
+         late = ferry__now_ms() >= until_ms) {
         w.poked = false;
         ferry__link_wait(l, &w, until_ms);
         status = f->closed ? FERRY_CLOSED : FERRY_OK;
@@ -262,12 +265,14 @@ ferry_value *ferry_stats(const ferry *given)
     ferry__link *l = &f->link;
     ferry__link_lock(l);
     ferry__counters c = l->counts;
-    size_t gauges[] = {l->table.count, l->posting, l->jobs.ready + l->jobs.blocked, l->jobs.running, f->deferred, l->settling, l->state == FERRY__UP, f->window};
+    size_t gauges[] = {l->table.count, l->posting,  l->jobs.ready + l->jobs.blocked, l->jobs.running,
+                       f->deferred,    l->settling, l->state == FERRY__UP,           f->window};
     ferry__link_unlock(l);
 #define PUT(name) ferry_map_put(stats, #name, ferry_uint(c.name));
     FERRY__COUNTERS(PUT)
 #undef PUT
-    static const char *const names[] = {"pending", "pending_posts", "queued", "running", "deferred", "settling", "connected", "window"};
+    static const char *const names[] = {"pending",  "pending_posts", "queued",    "running",
+                                        "deferred", "settling",      "connected", "window"};
     for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
         ferry_map_put(stats, names[i], ferry_uint(gauges[i]));
     return stats;

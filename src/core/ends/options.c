@@ -19,7 +19,8 @@ ferry_status ferry__options_take(void *to, size_t known, const void *given, char
     }
     for (size_t i = known; i < size; i++)
         if (((const char *)given)[i]) {
-            ferry__why(why, "an option is set that this library (%s) does not know: it is older than the header", ferry_version());
+            ferry__why(why, "an option is set that this library (%s) does not know: it is older than the header",
+                       ferry_version());
             return FERRY_INVALID;
         }
     memcpy(to, given, size < known ? size : known);

@@ -8,6 +8,7 @@
 ferry_status ferry__options_take(void *to, size_t known, const void *given, char *why);
 
 /* A field that is 0 takes its value from the environment; 1 to most, or 0 = unset, else INVALID with the reason. */
-ferry_status ferry__options_number(const char *field, const char *variable, long long most, long long *value, char *why);
+ferry_status ferry__options_number(const char *field, const char *variable, long long most, long long *value,
+                                   char *why);
 
 #endif

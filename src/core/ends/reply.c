@@ -80,7 +80,8 @@ static ferry_status read_frame(ferry_reply *r, char *why)
         status = ferry__value_decode(ferry__frame_text(f, f->headers), f->headers.length, &r->headers, why);
     if (status != FERRY_OK)
         return status;
-    return r->status == FERRY_OK ? ferry__value_decode(ferry__frame_body(f), f->body.length, &r->data, why) : read_errors(r, why);
+    return r->status == FERRY_OK ? ferry__value_decode(ferry__frame_body(f), f->body.length, &r->data, why)
+                                 : read_errors(r, why);
 }
 
 /* An answer that cannot be read is an answer all the same: the handler did run. */

@@ -121,7 +121,8 @@ int ferry_request_remaining_ms(const ferry_request *req)
 
 bool ferry_request_cancelled(const ferry_request *req)
 {
-    return req && (atomic_load(&req->cancelled) || (req->frame->kind == FERRY__CALL && ferry_request_remaining_ms(req) == 0));
+    return req &&
+           (atomic_load(&req->cancelled) || (req->frame->kind == FERRY__CALL && ferry_request_remaining_ms(req) == 0));
 }
 
 /* ---- answering ---- */
@@ -133,7 +134,8 @@ ferry_status ferry_respond(ferry_request *req, ferry_value *data)
     if (status == FERRY_OK)
         status = ferry__value_measure(data, req->f->max_message, &length);
     if (req && status != FERRY_OK && !req->responded)
-        ferry__request_error(req, status, ferry_status_name(status), *ferry__value_flaw(data) ? ferry__value_flaw(data) : ferry_status_text(status));
+        ferry__request_error(req, status, ferry_status_name(status),
+                             *ferry__value_flaw(data) ? ferry__value_flaw(data) : ferry_status_text(status));
     if (status != FERRY_OK) {
         ferry_value_free(data);
         return status;
@@ -147,7 +149,8 @@ ferry_status ferry_respond_header(ferry_request *req, const char *name, const ch
 {
     if (!req)
         return FERRY_NO_MEMORY;
-    if (!name || !*name || !value || strlen(name) > 255 || strlen(value) > 4096 || ferry_count(req->answer_headers) >= 64)
+    if (!name || !*name || !value || strlen(name) > 255 || strlen(value) > 4096 ||
+        ferry_count(req->answer_headers) >= 64)
         return FERRY_INVALID;
     if (!req->answer_headers)
         req->answer_headers = ferry_new_map();
@@ -260,7 +263,9 @@ static ferry__frame *frame_of(ferry_request *req, const ferry_value *body, ferry
 /* The smallest answer there is: an array of one map, made by hand so that it needs no values. */
 static ferry__frame *bare_reply(ferry_status status)
 {
-    static const char body[] = "\x91\x81\xa7" "message\xb9" "the server ran out memory";
+    static const char body[] = "\x91\x81\xa7"
+                               "message\xb9"
+                               "the server ran out memory";
     ferry__frame *f = ferry__frame_new(FERRY__REPLY, &(ferry__parts){.body = body, .body_length = sizeof body - 1});
     if (f)
         f->status = (uint8_t)status;

@@ -57,7 +57,8 @@ static bool before(const ferry__handler *a, const ferry__handler *b)
     return strcmp(a->route + a->literal, "**") != 0 && strcmp(b->route + b->literal, "**") == 0;
 }
 
-ferry_status ferry__router_add(ferry__router *r, const char *route, ferry_handler_fn *run, void *arg, const ferry_handle_options *o, char *why)
+ferry_status ferry__router_add(ferry__router *r, const char *route, ferry_handler_fn *run, void *arg,
+                               const ferry_handle_options *o, char *why)
 {
     ferry_status status = ferry__route_check_pattern(route, why);
     if (status == FERRY_OK)
@@ -104,7 +105,8 @@ ferry_status ferry__router_guard(ferry__router *r, const char *route, ferry_guar
 static const ferry__handler *same_route(const ferry__handler *h, const char *route, unsigned verb, ferry_status *status)
 {
     for (const char *found = NULL; h; h = h->next) {
-        if (found ? strcmp(h->route, found) != 0 : !(is_pattern(h->route) ? ferry__route_match(h->route, route) : strcmp(h->route, route) == 0))
+        if (found ? strcmp(h->route, found) != 0
+                  : !(is_pattern(h->route) ? ferry__route_match(h->route, route) : strcmp(h->route, route) == 0))
             continue;
         found = h->route;
         *status = FERRY_VERB_NOT_ALLOWED;
@@ -114,7 +116,8 @@ static const ferry__handler *same_route(const ferry__handler *h, const char *rou
     return NULL;
 }
 
-const ferry__handler *ferry__router_find(const ferry__router *r, const char *route, ferry_verb verb, ferry_status *status)
+const ferry__handler *ferry__router_find(const ferry__router *r, const char *route, ferry_verb verb,
+                                         ferry_status *status)
 {
     *status = FERRY_NOT_FOUND;
     const ferry__handler *h = same_route(*slot(r, route, strlen(route)), route, verb, status);

@@ -29,10 +29,12 @@ typedef struct ferry__router {
     _Atomic(ferry__guard *) guards;
 } ferry__router;
 
-ferry_status ferry__router_add(ferry__router *r, const char *route, ferry_handler_fn *run, void *arg, const ferry_handle_options *o, char *why);
+ferry_status ferry__router_add(ferry__router *r, const char *route, ferry_handler_fn *run, void *arg,
+                               const ferry_handle_options *o, char *why);
 ferry_status ferry__router_guard(ferry__router *r, const char *route, ferry_guard_fn *run, void *arg);
 /* NULL with NOT_FOUND or VERB_NOT_ALLOWED. */
-const ferry__handler *ferry__router_find(const ferry__router *r, const char *route, ferry_verb verb, ferry_status *status);
+const ferry__handler *ferry__router_find(const ferry__router *r, const char *route, ferry_verb verb,
+                                         ferry_status *status);
 void ferry__router_done(ferry__router *r);
 
 #endif

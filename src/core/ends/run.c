@@ -87,7 +87,8 @@ static bool repeatable(const ferry_request *req)
 static bool ready(ferry_request *req)
 {
     if (req->frame->maybe && !repeatable(req)) {
-        refuse(req, FERRY_MAYBE_EXECUTED, FERRY_OUTCOME_UNKNOWN, "a server had this call and died: it may have run, so it is not run again");
+        refuse(req, FERRY_MAYBE_EXECUTED, FERRY_OUTCOME_UNKNOWN,
+               "a server had this call and died: it may have run, so it is not run again");
         return false;
     }
     if (!req->handler) {
@@ -217,7 +218,8 @@ static void settle(ferry *f, ferry_request *req, verdict v, int delay_ms, const 
 }
 
 /* With the lock held. Whatever the transport does with them, req and its frame stay ours until the end. */
-static void hand_down(ferry *f, ferry_request *req, ferry__frame *reply, verdict v, int delay_ms, const ferry__buf *record)
+static void hand_down(ferry *f, ferry_request *req, ferry__frame *reply, verdict v, int delay_ms,
+                      const ferry__buf *record)
 {
     if (f->closed) { /* it outstayed close: nobody is there to take the answer */
         ferry__frame_unref(reply);

@@ -12,9 +12,10 @@
 
 enum {
     POSTS = 1,
-    SAMPLE = 16, /* one handler in so many is timed */
-    LONG_MS = 4, /* a handler that runs so long is long: just under the background's look at busy workers */
-    NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */ };
+    SAMPLE = 16,      /* one handler in so many is timed */
+    LONG_MS = 4,      /* a handler that runs so long is long: just under the background's look at busy workers */
+    NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */
+};
 
 /* ---- sources ---- */
 

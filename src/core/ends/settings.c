@@ -6,13 +6,17 @@
 #include <string.h>
 
 const ferry__setting ferry__core_settings[] = {
-    {"ns", FERRY__TEXT, "ferry", 0, 0, NULL, "prefix of every name on the broker, so that test and production can share one"},
-    {"partitions", FERRY__NUMBER, "8", 1, 1024, NULL, "parts of a lane or domain for messages with a key; the same everywhere"},
+    {"ns", FERRY__TEXT, "ferry", 0, 0, NULL,
+     "prefix of every name on the broker, so that test and production can share one"},
+    {"partitions", FERRY__NUMBER, "8", 1, 1024, NULL,
+     "parts of a lane or domain for messages with a key; the same everywhere"},
     {"grace", FERRY__MS, "1s", 0, 3600000, NULL, "how long a call waits for a server of a name whose last one is gone"},
-    {"refresh", FERRY__MS, "1s", 1, 3600000, NULL, "how old what is known about a name's servers may be while it is used"},
+    {"refresh", FERRY__MS, "1s", 1, 3600000, NULL,
+     "how old what is known about a name's servers may be while it is used"},
     {"backoff", FERRY__MS, "50ms", 1, 3600000, NULL, "before the second attempt to connect; doubles, with jitter"},
     {"backoff_max", FERRY__MS, "5s", 1, 3600000, NULL, "the longest wait between attempts to connect"},
-    {"done_window", FERRY__MS, "10m", 1, 86400000, NULL, "how long the id of a handled post is remembered, to drop duplicates"},
+    {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
+     "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };

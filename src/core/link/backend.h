@@ -47,7 +47,7 @@ typedef struct ferry__wish {
         FERRY__FROM_EARLIEST,
         FERRY__FROM_TIME,
         FERRY__FROM_POSITION
-    } from;               /* where a group without a position starts */
+    } from; /* where a group without a position starts */
     int64_t     time_ms;
     const char *position;
 } ferry__wish;
@@ -81,11 +81,15 @@ typedef enum ferry__state {
 
 /* One administrative question. Made by the core, which keeps it until `answered`. */
 typedef enum ferry__ask {
-    FERRY__DEAD_BROWSE,  /* records of box `name` (NULL: of all boxes) behind cursor `after`, at most `limit` */
-    FERRY__DEAD_REMOVE,  /* the record `id` of box `name`; count = 1 or 0 */
-    FERRY__TOPIC_LIST, FERRY__TOPIC_CREATE, FERRY__TOPIC_DESCRIBE, FERRY__TOPIC_DELETE, FERRY__TOPIC_PURGE,
+    FERRY__DEAD_BROWSE, /* records of box `name` (NULL: of all boxes) behind cursor `after`, at most `limit` */
+    FERRY__DEAD_REMOVE, /* the record `id` of box `name`; count = 1 or 0 */
+    FERRY__TOPIC_LIST,
+    FERRY__TOPIC_CREATE,
+    FERRY__TOPIC_DESCRIBE,
+    FERRY__TOPIC_DELETE,
+    FERRY__TOPIC_PURGE,
     FERRY__LAG,
-    FERRY__DOCTOR        /* facts for a person, as a map in `answer`; "warnings" is a list of texts */
+    FERRY__DOCTOR /* facts for a person, as a map in `answer`; "warnings" is a list of texts */
 } ferry__ask;
 
 typedef struct ferry__admin {

@@ -182,7 +182,8 @@ size_t ferry__jobs_start(ferry__link *l, size_t workers)
     ferry__jobs *j = &l->jobs;
     if (!j->threads)
         j->threads = ferry__alloc(workers * sizeof *j->threads);
-    while (j->threads && j->started < workers && ferry__thread_start(&j->threads[j->started], "ferry-worker", work, l)) {
+    while (j->threads && j->started < workers &&
+           ferry__thread_start(&j->threads[j->started], "ferry-worker", work, l)) {
         j->started++;
         j->alive++;
     }

@@ -25,11 +25,13 @@
 
 #include <pthread.h>
 
+/* clang-format off */
 #define FERRY__COUNTERS(X) \
     X(calls_sent) X(calls_ok) X(calls_failed) X(posts_sent) X(posts_accepted) X(posts_failed) X(events_sent) X(replies_late) \
     X(requests_received) X(requests_handled) X(requests_failed) X(requests_expired) X(requests_cancelled) X(requests_handed_back) \
-    X(requests_maybe_executed) X(posts_retried) X(posts_dead) X(posts_duplicate) X(frames_bad) X(sent_again) X(connects) X(disconnects)
+    X(requests_maybe_executed) X(posts_retried) X(posts_dead) X(sent_again) X(connects) X(disconnects)
 
+/* clang-format on */
 typedef struct ferry__counters {
 #define FERRY__COUNTER_(name) uint64_t name;
     FERRY__COUNTERS(FERRY__COUNTER_)
@@ -112,7 +114,8 @@ struct ferry__link {
 };
 
 /* Opening and ending. open answers INVALID and the like with the reason; end is called all the same. */
-ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry__config *config, const ferry__setting *own, char *why);
+ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry__config *config,
+                              const ferry__setting *own, char *why);
 void         ferry__link_init(ferry__link *l, const ferry__hooks *hooks, const ferry__log *log);
 void         ferry__link_stop_background(ferry__link *l); /* without the lock */
 void         ferry__link_close(ferry__link *l);           /* closes the transport; without the lock, nobody drives */

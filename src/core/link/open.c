@@ -32,8 +32,8 @@ static void up_settled(ferry__up *up, size_t how_many, ferry_status status, cons
     ferry__link *l = link_of(up);
     l->settling -= how_many < l->settling ? how_many : l->settling;
     if (status != FERRY_OK)
-        ferry__log_print(&l->log, LOG_WARNING, "%zu acknowledgements were lost (%s: %s): those messages come again", how_many,
-                         ferry_status_name(status), why ? why : "");
+        ferry__log_print(&l->log, LOG_WARNING, "%zu acknowledgements were lost (%s: %s): those messages come again",
+                         how_many, ferry_status_name(status), why ? why : "");
     if (l->settling == 0)
         ferry__link_poke_watchers(l);
 }
@@ -59,7 +59,8 @@ static void up_state(ferry__up *up, ferry__state state, ferry_status why, const 
     if (state == before)
         return;
     static const char *const names[] = {"down", "up", "blocked"};
-    ferry__log_print(&l->log, state == FERRY__UP ? LOG_INFO : LOG_WARNING, "link %s%s%s", names[state], text ? ": " : "", text ? text : "");
+    ferry__log_print(&l->log, state == FERRY__UP ? LOG_INFO : LOG_WARNING, "link %s%s%s", names[state],
+                     text ? ": " : "", text ? text : "");
     *(state == FERRY__DOWN ? &l->counts.disconnects : &l->counts.connects) += 1;
     if (state == FERRY__DOWN)
         ferry__pending_link_down(l);
@@ -161,7 +162,8 @@ void ferry__link_init(ferry__link *l, const ferry__hooks *hooks, const ferry__lo
     ferry__why(l->state_why, "not connected yet");
 }
 
-ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry__config *config, const ferry__setting *own, char *why)
+ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry__config *config,
+                              const ferry__setting *own, char *why)
 {
     const ferry__backend *b = find(url->scheme, strlen(url->scheme));
     if (!b)

@@ -101,7 +101,8 @@ static void end_held(ferry__peer *peer, int64_t before_ms, const char *why)
         ferry__pending *p = FERRY__OF(n, ferry__pending, place);
         next = n->next;
         if (p->started_ms <= before_ms && p->frame->kind == FERRY__CALL)
-            ferry__pending_end(peer->link, p, FERRY_NO_SERVICE, p->tried ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_SENT, why);
+            ferry__pending_end(peer->link, p, FERRY_NO_SERVICE,
+                               p->tried ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_SENT, why);
     }
 }
 
@@ -119,7 +120,8 @@ static void end_flying(ferry__peer *peer)
             l->more->withdraw(l->self, &peer->target, p->frame);
             l->dirty = true;
         } else
-            ferry__pending_end(l, p, FERRY_NO_SERVICE, FERRY_OUTCOME_UNKNOWN, "the last server is gone; the call may have run");
+            ferry__pending_end(l, p, FERRY_NO_SERVICE, FERRY_OUTCOME_UNKNOWN,
+                               "the last server is gone; the call may have run");
     }
 }
 

@@ -9,8 +9,9 @@
 #include <string.h>
 
 enum {
-    REPEAT_MS = 10, REPEAT_MAX_MS = 1000, /* before a lost message is sent again: doubled each time, with jitter */
-    WITHDRAW_MS = 30 /* how long after its deadline a call may wait to learn that it never ran */
+    REPEAT_MS = 10,
+    REPEAT_MAX_MS = 1000, /* before a lost message is sent again: doubled each time, with jitter */
+    WITHDRAW_MS = 30      /* how long after its deadline a call may wait to learn that it never ran */
 };
 
 /* ---- the table ---- */
@@ -147,7 +148,8 @@ static void end_late(ferry__link *l, ferry__pending *p)
     ferry_status status = FERRY_TIMEOUT;
     if (p->stage == FERRY__HELD && l->state != FERRY__UP) {
         status = FERRY_UNAVAILABLE;
-        ferry__why(why, "no connection before the deadline: %.200s", l->state_why[0] ? l->state_why : "still connecting");
+        ferry__why(why, "no connection before the deadline: %.200s",
+                   l->state_why[0] ? l->state_why : "still connecting");
     } else if (p->stage == FERRY__HELD && p->peer->presence == FERRY__GONE) {
         status = FERRY_NO_SERVICE;
         ferry__why(why, "nobody serves '%s' now", p->peer->name);
@@ -226,11 +228,14 @@ void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame
         l->alone++;
     if (!is_call(p))
         l->posting++;
-    *(is_call(p) ? &l->counts.calls_sent : frame->kind == FERRY__EVENT ? &l->counts.events_sent : &l->counts.posts_sent) += 1;
+    *(is_call(p)                    ? &l->counts.calls_sent
+      : frame->kind == FERRY__EVENT ? &l->counts.events_sent
+                                    : &l->counts.posts_sent) += 1;
     if (l->table.count > l->max_pending)
         ferry__pending_end(l, p, FERRY_OVERLOADED, FERRY_OUTCOME_NOT_SENT, "max_pending messages are under way");
     else if (frame->deadline_ms <= p->started_ms)
-        ferry__pending_end(l, p, FERRY_TIMEOUT, FERRY_OUTCOME_NOT_SENT, "the deadline had passed before the call began");
+        ferry__pending_end(l, p, FERRY_TIMEOUT, FERRY_OUTCOME_NOT_SENT,
+                           "the deadline had passed before the call began");
     else
         try_to_send(l, p);
 }
@@ -331,8 +336,8 @@ void ferry__pending_withdrawn(ferry__link *l, ferry__frame *f, bool yes)
     else
         ferry__why(why, "no answer from '%s' within %lld ms%s", ferry__frame_text(f, f->route),
                    (long long)(f->deadline_ms - p->started_ms), yes ? "; it was withdrawn unread" : "");
-    ferry__pending_end(l, p, gone ? FERRY_NO_SERVICE : FERRY_TIMEOUT, yes ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_UNKNOWN,
-                       why);
+    ferry__pending_end(l, p, gone ? FERRY_NO_SERVICE : FERRY_TIMEOUT,
+                       yes ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_UNKNOWN, why);
 }
 
 void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
@@ -363,7 +368,8 @@ void ferry__pending_link_down(ferry__link *l)
             if (p->stage == FERRY__TAKEN && repeatable(p))
                 hold_again(p);
             else if (p->stage == FERRY__TAKEN)
-                ferry__pending_end(l, p, FERRY_UNAVAILABLE, FERRY_OUTCOME_UNKNOWN, "the connection was lost during the call");
+                ferry__pending_end(l, p, FERRY_UNAVAILABLE, FERRY_OUTCOME_UNKNOWN,
+                                   "the connection was lost during the call");
         }
 }
 

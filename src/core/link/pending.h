@@ -58,7 +58,8 @@ void            ferry__table_remove(ferry__table *t, ferry__pending *p);
 /* All with the lock held. start takes frame; on failure `ended` was called before it returns. */
 void ferry__pending_start(struct ferry__link *l, ferry__pending *p, ferry__frame *frame);
 void ferry__pending_cancel(struct ferry__link *l, ferry__pending *p, ferry_status status, const char *why);
-void ferry__pending_end(struct ferry__link *l, ferry__pending *p, ferry_status status, ferry_outcome outcome, const char *why);
+void ferry__pending_end(struct ferry__link *l, ferry__pending *p, ferry_status status, ferry_outcome outcome,
+                        const char *why);
 void ferry__pending_send(struct ferry__link *l, ferry__pending *p); /* hands a held one to the transport */
 
 /* The transport's news. */
