@@ -16,6 +16,10 @@ enum { HEADERS_MAX = 64, HEADER_MAX = 4096, TEXT_MAX = 255 };
 
 static ferry_status check_headers(const ferry_value *headers, char *why)
 {
+    if (ferry__value_broken(headers)) {
+        ferry__why(why, "headers: %s", ferry__value_flaw(headers));
+        return ferry__value_status(headers);
+    }
     if (ferry_value_type(headers) != FERRY_TYPE_MAP) {
         ferry__why(why, "headers must be a map of strings");
         return FERRY_INVALID;
