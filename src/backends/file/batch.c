@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_BYTES = 4 << 20, STORE_PAUSE_MS = 100, BUSY_PAUSE_MS = 2, PAGE_BYTES = 4096 };
+enum { BATCH_BYTES = 4 << 20, STORE_PAUSE_MS = 100, BUSY_PAUSE_MS = 2, LEAVE_ROUNDS = 256, PAGE_BYTES = 4096 };
 enum { SERIALS = 1 << 20 }; /* posts that are remembered, by serial */
 
 /* ---- bookkeeping of the running transaction ---- */
@@ -103,6 +103,15 @@ static uint64_t *post_bit(ferry__file *f, const ferry__frame *frame, uint64_t *m
     return &f->sent_posts[serial % SERIALS / 64];
 }
 
+/* A dead letter that is sent again keeps its id. */
+static bool is_dead(ferry__file *f, const ferry__frame *frame, int *error)
+{
+    char id[FERRY__ID_TEXT];
+    ferry__id_print(&frame->id, id);
+    sqlite3_bind_text(f->store.sql[FERRY__SQL_DEAD_FIND], 1, id, -1, SQLITE_TRANSIENT);
+    return ferry__store_number(&f->store, FERRY__SQL_DEAD_FIND, 0, error) != 0;
+}
+
 static void forget_post(ferry__file *f, const ferry__frame *frame)
 {
     uint64_t mask, *bit = post_bit(f, frame, &mask);
@@ -166,7 +175,8 @@ static void use_part(ferry__file *f, int64_t queue)
 static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t)
 {
     uint64_t mask = 0, *bit = post_bit(f, frame, &mask);
-    if (bit && *bit & mask) {
+    int error = SQLITE_OK;
+    if (bit && *bit & mask && !is_dead(f, frame, &error)) {
         end_send(f, frame, FERRY__ACCEPTED, FERRY__WHY_NONE);
         return SQLITE_OK;
     }
@@ -179,7 +189,8 @@ static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t
     atomic_store(&t->q->tail, sequence + 1);
     use_part(f, t->queue);
     ferry__frames_add(&f->doing, frame);
-    int error = put_row(f, ferry__store_id(t->queue, sequence), frame);
+    if (!error)
+        error = put_row(f, ferry__store_id(t->queue, sequence), frame);
     if (error)
         return error;
     frame->tag[0] = (uint64_t)ferry__store_id(t->queue, sequence);
@@ -367,10 +378,10 @@ static int do_bury(ferry__file *f, ferry__file_op *op)
     return drop_message(f, op->frame);
 }
 
-/* A withdraw waits for its frame to be written. */
+/* A withdraw waits for its frame to be written. (One without a target never came here: a decorator lost it.) */
 static bool op_ready(const ferry__file_op *op)
 {
-    return op->kind != FERRY__OP_WITHDRAW || FERRY__TAG_VERB(op->frame) >= FERRY__SENT;
+    return op->kind != FERRY__OP_WITHDRAW || FERRY__TAG_VERB(op->frame) >= FERRY__SENT || !op->frame->tag[0];
 }
 
 static int do_op(ferry__file *f, ferry__file_op *op)
@@ -549,7 +560,7 @@ bool ferry__batch_leave(ferry__file *f)
 {
     bool more = true;
     int error = SQLITE_OK;
-    while (more && !error) {
+    for (int i = 0; more && !error && i < LEAVE_ROUNDS; i++) {
         f->touches = 0;
         error = ferry__store_begin(&f->store);
         if (!error)
@@ -566,7 +577,7 @@ bool ferry__batch_leave(ferry__file *f)
         else
             finish(f);
     }
-    return !error;
+    return !error && !more;
 }
 
 static int role_of(int64_t queue)

@@ -59,7 +59,8 @@ static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_SERVICE_LIST] = "SELECT id, name FROM service ORDER BY name",
     [FERRY__SQL_DEAD_ADD] = "INSERT INTO dead(box, id, record) VALUES(?1, ?2, ?3)",
     [FERRY__SQL_DEAD_LIST] = "SELECT seq, box, record FROM dead WHERE seq > ?2 AND (?1 IS NULL OR box = ?1) ORDER BY seq LIMIT ?3",
-    [FERRY__SQL_DEAD_REMOVE] = "DELETE FROM dead WHERE id = ?2 AND (?1 IS NULL OR box = ?1)",
+    [FERRY__SQL_DEAD_REMOVE] = "DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead WHERE id = ?2 AND (?1 IS NULL OR box = ?1))",
+    [FERRY__SQL_DEAD_FIND] = "SELECT seq FROM dead WHERE id = ?1 LIMIT 1",
     [FERRY__SQL_DEAD_COUNT] = "SELECT count(*) FROM dead",
 };
 

@@ -60,7 +60,8 @@ typedef enum ferry__store_sql {
     FERRY__SQL_SERVICE_LIST,  /* -> id, name */
     FERRY__SQL_DEAD_ADD,      /* box, id, record */
     FERRY__SQL_DEAD_LIST,     /* box or NULL, after, at most -> seq, box, record */
-    FERRY__SQL_DEAD_REMOVE,   /* box or NULL, id */
+    FERRY__SQL_DEAD_REMOVE,   /* box or NULL, id: the oldest of that id, for one sent again may be dead again already */
+    FERRY__SQL_DEAD_FIND,     /* id -> seq */
     FERRY__SQL_DEAD_COUNT,
     FERRY__SQL_COUNT
 } ferry__store_sql;
