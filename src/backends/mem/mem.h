@@ -17,6 +17,7 @@ struct mem__endpoint {
     unsigned             seen; /* the bell before the last look */
     int                  event; /* for a foreign loop; -1: none */
     bool                 told_up;
+    bool                 starved; /* there was no memory to hand up a message */
     ferry__list          staged;   /* parcels to be pushed */
     ferry__frames        sent;     /* the core's frames of those, same order */
     ferry__frames        replies;

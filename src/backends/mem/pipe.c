@@ -11,6 +11,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+enum { STARVED_MS = 10 };
+
 static size_t place(const unsigned char client[16])
 {
     return client[0] % 64;
@@ -448,7 +450,8 @@ static void pull(mem__endpoint *e, mem__intake *in, ferry__frames *got, int64_t 
         ferry__frame *f = p ? ferry__frame_clone(p->frame) : NULL;
         if (!p)
             return;
-        if (!f) { /* out of memory: another time */
+        if (!f) { /* another time, and soon */
+            e->starved = true;
             mem__queue_settled(in->queue, p);
             mem__queue_push_front(in->queue, p);
             return;
@@ -494,6 +497,7 @@ static void hand_withdrawn(mem__endpoint *e)
 static void look(mem__endpoint *e, ferry__frames *got)
 {
     int64_t now_ms = ferry__now_ms();
+    e->starved = false;
     lock(e);
     ferry__frames_join(got, &e->inbox);
     for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next) {
@@ -554,7 +558,7 @@ static void mem_probe(void *self, ferry__target *target)
 static int mem_next_ms(void *self, int64_t now_ms)
 {
     mem__endpoint *e = self;
-    int least = -1;
+    int least = e->starved ? STARVED_MS : -1;
     lock(e);
     for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next) {
         mem__intake *in = FERRY__OF(n, mem__intake, node);
