@@ -176,7 +176,7 @@ int test_run_case(const test_case *c, const test_transport *t)
     test_inventory_take(&before);
     c->run();
     fflush(stdout);
-    bool clean = test_inventory_same(&before);
+    bool ended = test_end_started(), clean = test_inventory_same(&before) && ended;
     if (access(test_scratch("failed"), F_OK) == 0) {
         fprintf(stderr, "a child process failed a check\n");
         clean = false;

@@ -42,6 +42,8 @@ typedef struct test_inventory {
 void test_inventory_take(test_inventory *i);
 bool test_inventory_same(const test_inventory *before); /* else says on stderr what was left behind */
 
+bool test_end_started(void); /* SIGTERM to what test_start and test_spawn began; false: one did not end by it */
+
 int test_run_case(const test_case *c, const test_transport *t); /* in this process; TEST_PASSED or 1 */
 int test_run_child(const char *name, const char *arg);
 

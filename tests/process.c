@@ -57,10 +57,42 @@ static pid_t start(const char *path, const char *const *argv, const char *out, c
     return pid;
 }
 
+/* ---- Those that end with the case ------------------------------------------------------------------------------------- */
+
+enum { MOST_STARTED = 256 };
+static pid_t  started[MOST_STARTED];
+static size_t started_count;
+
+static pid_t remember(pid_t pid)
+{
+    if (started_count == MOST_STARTED)
+        FAIL("more than %d processes started", MOST_STARTED);
+    started[started_count++] = pid;
+    return pid;
+}
+
+bool test_end_started(void)
+{
+    bool good = true;
+    for (size_t i = 0; i < started_count; i++)
+        if (test_alive(started[i]))
+            kill(started[i], SIGTERM);
+    for (size_t i = 0; i < started_count; i++) {
+        for (int64_t end = test_now_ms() + test_ms(KILL_MS); test_alive(started[i]) && test_pause(end);)
+            continue;
+        if (!test_alive(started[i]))
+            continue;
+        fprintf(stderr, "process %d did not end on SIGTERM\n", (int)started[i]);
+        test_kill(started[i], SIGKILL);
+        good = false;
+    }
+    return good;
+}
+
 pid_t test_spawn_child(const char *child, const char *arg)
 {
     const char *const argv[] = {program(), "--child", child, arg ? arg : "", NULL};
-    return start(argv[0], argv, NULL, NULL);
+    return remember(start(argv[0], argv, NULL, NULL));
 }
 
 static const char *ready_mark(pid_t pid)
@@ -100,7 +132,7 @@ pid_t test_start(const char *command, ...)
     const char *line = test_text("exec %s", formatted(command, args));
     va_end(args);
     const char *const argv[] = {"sh", "-c", line, NULL};
-    return start("/bin/sh", argv, NULL, NULL);
+    return remember(start("/bin/sh", argv, NULL, NULL));
 }
 
 test_output test_sh(const char *command, ...)

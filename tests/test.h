@@ -142,7 +142,7 @@ bool        test_pause(int64_t end_ms);  /* one millisecond; false when end_ms i
 bool        test_wait_for(bool (*is_so)(void *arg), void *arg, int ms); /* CHECK_SOON with a function; answers whether it became so */
 void        test_note(const char *format, ...) FERRY_PRINTF(1, 2); /* the last one is shown if the case fails, also by a crash */
 
-/* ---- Other processes: all end with the case ------------------------------------------------------------------------- */
+/* ---- Other processes: those begun here get SIGTERM at the end of the case, and have to end by it ------------------------ */
 
 #define test_spawn(child, arg) test_spawn_child(#child, (arg)) /* runs a TEST_CHILD */
 pid_t test_spawn_child(const char *child, const char *arg);
