@@ -13,7 +13,13 @@
 
 typedef struct ferry__stream ferry__stream;
 
-typedef enum ferry__stream_state { FERRY__RESOLVING, FERRY__CONNECTING, FERRY__HANDSHAKE, FERRY__OPEN, FERRY__CLOSED } ferry__stream_state;
+typedef enum ferry__stream_state {
+    FERRY__RESOLVING,
+    FERRY__CONNECTING,
+    FERRY__HANDSHAKE,
+    FERRY__OPEN,
+    FERRY__CLOSED
+} ferry__stream_state;
 
 typedef struct ferry__stream_options {
     const char *host; /* name or address; NULL with unix_path */
@@ -31,7 +37,8 @@ typedef struct ferry__stream_options {
 
 /* Starts; copies the options. NULL: out of memory. wake (may be NULL) is called from the resolver's thread when a name is resolved:
  * the owner's wait has to come round; it must only ring a bell or write an eventfd. */
-ferry__stream *ferry__stream_open(const ferry__stream_options *o, const ferry__log *log, void (*wake)(void *arg), void *arg);
+ferry__stream *ferry__stream_open(const ferry__stream_options *o, const ferry__log *log, void (*wake)(void *arg),
+                                  void *arg);
 void           ferry__stream_free(ferry__stream *s); /* closes at once; NULL is fine */
 void           ferry__stream_abandon(ferry__stream *s); /* in a forked child: memory only, the descriptor is closed, no TLS goodbye */
 
