@@ -242,24 +242,37 @@ static bool prepare(bench *b, size_t in_flight)
     return true;
 }
 
-/* "1,64,512", each in its turn. */
-static int run_all(const cli_command *command, bench *b, const char *list, void (*run)(bench *b))
+/* The first number of "1,64,512", which is left behind; 0 = it is none. */
+static int take_number(const char **list)
+{
+    char word[16];
+    size_t n = strcspn(*list, ",");
+
+    snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : sizeof word - 1), *list);
+    *list += n + ((*list)[n] == ',');
+    return cli_number(word, MOST);
+}
+
+static bool is_list(const char *list)
+{
+    bool good = *list != '\0';
+
+    while (good && *list != '\0')
+        good = take_number(&list) != 0;
+    return good;
+}
+
+static int run_all(bench *b, const char *list, void (*run)(bench *b))
 {
     long long errors = 0;
 
     while (*list != '\0') {
-        char word[16];
-        size_t n = strcspn(list, ",");
-        snprintf(word, sizeof word, "%.*s", (int)(n < sizeof word ? n : sizeof word - 1), list);
-        int in_flight = cli_number(word, MOST);
-        if (in_flight == 0)
-            return cli_usage(command, "--in-flight wants numbers from 1 to %d, such as 1,64,512, not '%s'", (int)MOST,
-                             word);
-        if (!prepare(b, (size_t)in_flight))
+        if (!prepare(b, (size_t)take_number(&list)))
             return CLI_NOT_DONE;
         run(b);
+        if (b->done == 0)
+            return CLI_NOT_DONE;
         errors += b->errors;
-        list += n + (list[n] == ',');
     }
     return errors == 0 ? CLI_DONE : CLI_ERRORS;
 }
@@ -277,6 +290,11 @@ static int bench_run(const cli_command *command, const cli_settings *s, const ch
     b.server = &server;
     b.body = body;
     b.size = size;
+    if (!is_list(list)) {
+        free(body);
+        return cli_usage(command, "--in-flight %s is no list of numbers from 1 to %d, such as 1,64,512", list,
+                         (int)MOST);
+    }
     if (body == NULL || !cli_bench_server_start(&server, s, count)) {
         free(body);
         return CLI_NOT_DONE;
@@ -284,8 +302,8 @@ static int bench_run(const cli_command *command, const cli_settings *s, const ch
     if (server.here && !s->quiet)
         fputs("ferry: mem: does not leave a process, so the server is a second handle in this one\n", stderr);
     b.f = cli_open(s, &(const cli_wishes){.close_ms = 2000, .on_drop = count_drop, .arg = &b});
-    if (s->route != NULL || cli_bench_server_wait(&server, b.f))
-        code = run_all(command, &b, list, run);
+    if ((s->route != NULL && count) || cli_bench_server_wait(&server, b.f))
+        code = run_all(&b, list, run);
     ferry_close(b.f);
     cli_bench_server_stop(&server);
     free(b.ring);

@@ -19,7 +19,7 @@ typedef struct cli_bench_server {
 
 /* Before the process has threads. `count` = count no-wait posts instead of echoing. false: said on stderr. */
 bool cli_bench_server_start(cli_bench_server *s, const cli_settings *settings, bool count);
-/* Until it answers f, 10 s at most. false: said on stderr. */
+/* Until it answers f, 10 s at most; somebody else's is there or not. false: said on stderr. */
 bool cli_bench_server_wait(cli_bench_server *s, ferry *f);
 /* How many it has handled; -1 = it does not say. */
 long long cli_bench_server_handled(cli_bench_server *s, ferry *f);

@@ -62,6 +62,16 @@ static bool check_connection(ferry *f, const cli_settings *s)
     return ready == FERRY_OK && why[0] == '\0';
 }
 
+/* A handle that was refused answers every call so; a broker that is away does not. */
+static bool is_refused(ferry *f)
+{
+    ferry_reply *r = ferry_get(f, "ferry-doctor.nobody", NULL, FERRY_CALL(.timeout_ms = 1));
+    bool refused = ferry_reply_status(r) == FERRY_INVALID;
+
+    ferry_reply_free(r);
+    return refused;
+}
+
 /* Nobody serves this: the broker must say so, and soon. */
 static bool check_nobody(ferry *f)
 {
@@ -141,12 +151,12 @@ int cli_doctor_run(const cli_command *command, const cli_settings *s, int count,
     f = cli_open(s, &(const cli_wishes){.close_ms = CLOSE_MS});
     print_line("ferry", ferry_version(), false);
     print_url(s);
-    if (ferry_wait_ready(f, 0) == FERRY_INVALID) {
-        check_connection(f, s);
+    good = check_connection(f, s);
+    if (!good && is_refused(f)) {
         ferry_close(f);
         return cli_result_finish(CLI_USAGE);
     }
-    good = check_connection(f, s) && check_nobody(f);
+    good = good && check_nobody(f);
     good = check_transport(f, s) && good;
     ferry_close(f);
     print_line("verdict", good ? "all well" : "not well: see above", !good);

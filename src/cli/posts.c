@@ -165,7 +165,7 @@ static int read_lines(posts *p)
             post_line(p, lines.number, line, length);
         if (p->count == p->room || !cli_lines_ready(&lines)) {
             flush_window(p);
-            fflush(stdout);
+            cli_result_flush();
         }
     }
     flush_window(p);

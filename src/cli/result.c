@@ -206,6 +206,14 @@ void cli_result_print_status(const cli_settings *settings, ferry_status s, const
         cli_result_complain(line, ferry_status_name(s), why);
 }
 
+void cli_result_flush(void)
+{
+    int none = 0;
+
+    if (fflush(stdout) != 0)
+        atomic_compare_exchange_strong(&write_error, &none, errno);
+}
+
 bool cli_result_stdout_failed(void)
 {
     return atomic_load(&write_error) != 0;
@@ -213,10 +221,7 @@ bool cli_result_stdout_failed(void)
 
 int cli_result_finish(int code)
 {
-    int none = 0;
-
-    if (fflush(stdout) != 0)
-        atomic_compare_exchange_strong(&write_error, &none, errno);
+    cli_result_flush();
     if (!cli_result_stdout_failed())
         return code;
     if (atomic_load(&write_error) != EPIPE)

@@ -24,6 +24,7 @@ void cli_result_print_value(const cli_settings *settings, const ferry_value *v);
  * message are indented. */
 void cli_result_complain(size_t line, const char *type, const char *message);
 
+void cli_result_flush(void); /* stdout, remembering a failure */
 /* Flushes stdout. Answers `code`, or UNKNOWN when an answer could not be written: said on stderr, save EPIPE. */
 int  cli_result_finish(int code);
 bool cli_result_stdout_failed(void);

@@ -115,22 +115,21 @@ static void say_serving(const cli_settings *s, int count, char **routes)
     fputc('\n', stderr);
 }
 
-/* Until connected, or asked to stop (then false). Somebody who waits long hears why, once. */
-static bool wait_connected(ferry *f, const cli_settings *s)
+/* OK when connected, INVALID when that will never be; else it was asked to stop. Somebody who waits long hears why, once. */
+static ferry_status wait_connected(ferry *f, const cli_settings *s)
 {
     int64_t tell_ms = cli_now_ms() + PATIENCE_MS;
     char why[FERRY_WHY_SIZE * 2] = "";
+    ferry_status ready;
 
-    while (ferry_wait_ready(f, SLICE_MS) != FERRY_OK) {
-        if (asked_to_stop(s, 0))
-            return false;
+    while ((ready = ferry_wait_ready(f, SLICE_MS)) != FERRY_OK && ready != FERRY_INVALID && !asked_to_stop(s, 0)) {
         if (tell_ms != 0 && cli_now_ms() >= tell_ms) {
             ferry_problem(f, why, sizeof why);
             cli_result_complain(0, "UNAVAILABLE", why[0] != '\0' ? why : "not connected yet");
             tell_ms = 0;
         }
     }
-    return true;
+    return ready;
 }
 
 static int drain(ferry *f, const cli_settings *s)
@@ -152,15 +151,19 @@ static int drain(ferry *f, const cli_settings *s)
 
 static int serve(ferry *f, const cli_settings *s, unsigned verbs, cli_exec *exec, int count, char **routes)
 {
-    int code = ferry_wait_ready(f, 0) == FERRY_INVALID ? refuse(f) : handle_routes(f, s, verbs, exec, count, routes);
+    int code = handle_routes(f, s, verbs, exec, count, routes);
+    ferry_status ready;
 
     if (code == CLI_DONE && ferry_serve(f) != FERRY_OK)
+        code = refuse(f);
+    ready = code == CLI_DONE ? wait_connected(f, s) : FERRY_INVALID;
+    if (code == CLI_DONE && ready == FERRY_INVALID)
         code = refuse(f);
     if (code != CLI_DONE) {
         ferry_close(f);
         return code;
     }
-    if (wait_connected(f, s)) {
+    if (ready == FERRY_OK) {
         say_serving(s, count, routes);
         while (!asked_to_stop(s, -1))
             ;

@@ -92,7 +92,7 @@ static bool oldest(stream *s, slot *copy)
     pthread_mutex_lock(&s->lock);
     if (s->count == 0) {
         pthread_mutex_unlock(&s->lock);
-        fflush(stdout);
+        cli_result_flush();
         pthread_mutex_lock(&s->lock);
     }
     while (s->count == 0 && !s->ended)
@@ -111,7 +111,7 @@ static void *print_answers(void *arg)
 
     while (oldest(s, &each)) {
         if (each.future != NULL && ferry_await_any(&each.future, 1, 0) != 0) {
-            fflush(stdout);
+            cli_result_flush();
             while (ferry_await_any(&each.future, 1, INT_MAX) != 0)
                 ;
         }
@@ -121,7 +121,7 @@ static void *print_answers(void *arg)
         pthread_cond_broadcast(&s->moved);
         pthread_mutex_unlock(&s->lock);
         print_slot(s, &each);
-        if (cli_result_stdout_failed() || ferror(stdout))
+        if (cli_result_stdout_failed())
             stop(s);
     }
     return NULL;

@@ -1,8 +1,23 @@
 #include "cli.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
+
+static pid_t servers[16];
+static size_t count;
+
+void cli_stop(void)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (test_alive(servers[i]))
+            CHECK_INT(test_kill(servers[i], SIGTERM), 0);
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0) /* orphans of commands */
+        ;
+}
 
 pid_t cli_serve_with(const char *words, const char *environment)
 {
@@ -15,7 +30,8 @@ pid_t cli_serve_with(const char *words, const char *environment)
                10000);
     if (!test_alive(pid))
         FAIL("ferry serve %s ended: %s", words, test_read(log));
-    return pid;
+    CHECK(count < sizeof servers / sizeof *servers);
+    return servers[count++] = pid;
 }
 
 void cli_prints(int code, const char *out, const char *err, const char *command, ...)

@@ -23,7 +23,7 @@ static const char *first_id(void)
     return test_text("%.*s", (int)strcspn(id + 6, "\""), id + 6);
 }
 
-TEST(dead_letters_are_listed_and_shown)
+CLI_TEST(dead_letters_are_listed_and_shown)
 {
     make_dead(3);
     test_output r = test_sh("ferry dead list mail");
@@ -39,7 +39,7 @@ TEST(dead_letters_are_listed_and_shown)
     CHECK_INT(test_sh("ferry dead show mail no-such-id 2> err").code != 0, 1);
 }
 
-TEST(dead_letters_go_back)
+CLI_TEST(dead_letters_go_back)
 {
     make_dead(3);
     cli_prints(0, "{\"count\":1}\n", "", "ferry dead requeue mail '%s'", first_id());
@@ -51,7 +51,7 @@ TEST(dead_letters_go_back)
     cli_fails(2, "either ids", "ferry dead requeue mail --all x");
 }
 
-TEST(dead_letters_are_purged_only_for_sure)
+CLI_TEST(dead_letters_are_purged_only_for_sure)
 {
     make_dead(3);
     cli_fails(2, "add --yes", "ferry dead purge mail");
@@ -60,7 +60,7 @@ TEST(dead_letters_are_purged_only_for_sure)
     CHECK_STR(test_sh("ferry dead list mail").out, "");
 }
 
-TEST(doctor_says_all_well)
+CLI_TEST(doctor_says_all_well)
 {
     test_output r = test_sh("ferry doctor");
     CHECK_INT(r.code, 0);
@@ -70,7 +70,7 @@ TEST(doctor_says_all_well)
     CHECK_HAS(r.out, "all well\n");
 }
 
-TEST(doctor_says_what_is_wrong_and_no_secret)
+CLI_TEST(doctor_says_what_is_wrong_and_no_secret)
 {
     test_output r = test_sh("ferry doctor -u 'file:/proc/nowhere/ferry.db?no_such_option=geheim' -t 1s");
     CHECK_INT(r.code, 2);
@@ -84,7 +84,7 @@ TEST(doctor_says_what_is_wrong_and_no_secret)
     CHECK_NULL(strstr(r.err, "geheim"));
 }
 
-TEST_WITH(bench_prints_a_line_of_json_a_figure, .limit_ms = 30000)
+CLI_TEST_WITH(bench_prints_a_line_of_json_a_figure, .limit_ms = 30000)
 {
     test_output r = test_sh("ferry bench call --in-flight 1,16 --seconds 1 --size 200");
     CHECK_INT(r.code, 0);
@@ -101,6 +101,6 @@ TEST_WITH(bench_prints_a_line_of_json_a_figure, .limit_ms = 30000)
     CHECK_INT(r.code, 0);
     CHECK_HAS(r.out, "\"posts\":");
     CHECK_HAS(r.out, "\"handled\":");
-    cli_fails(2, "--in-flight wants", "ferry bench call --in-flight 1,x --seconds 1");
-    cli_fails(3, "", "ferry bench call --in-flight 1 --seconds 1 --route nobody.home");
+    cli_fails(2, "is no list of numbers", "ferry bench call --in-flight 1,x --seconds 1");
+    cli_fails(3, "NO_SERVICE: ", "ferry bench call --in-flight 1 --seconds 1 --route nobody.home");
 }

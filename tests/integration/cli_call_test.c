@@ -10,7 +10,7 @@
 #define PICKY \
     "'in=$(cat); case $in in *bad*) echo \"no good: $in\" >&2; exit 3;; *slow*) sleep 0.2;; esac; echo \"$in\"'"
 
-TEST(a_call_prints_the_answer_as_json)
+CLI_TEST(a_call_prints_the_answer_as_json)
 {
     cli_serve("calc.echo --echo");
     cli_prints(0, "{\"x\":1}\n", "", "ferry get calc.echo x:=1");
@@ -21,7 +21,7 @@ TEST(a_call_prints_the_answer_as_json)
     cli_prints(0, "\"x\"\n", "", "ferry delete calc.echo -d '\"x\"'");
 }
 
-TEST(data_comes_from_files_and_stdin)
+CLI_TEST(data_comes_from_files_and_stdin)
 {
     cli_serve("calc.echo --echo");
     test_write("text", "two\nlines\n");
@@ -33,7 +33,7 @@ TEST(data_comes_from_files_and_stdin)
     cli_prints(0, "{\"-q\":\"1\",\"to\":\"@ada\"}\n", "", "ferry get calc.echo -- -q=1 'to:=\"@ada\"'");
 }
 
-TEST(output_options)
+CLI_TEST(output_options)
 {
     cli_serve("calc.echo --echo");
     cli_prints(0, "ada\n", "", "ferry get calc.echo -r -d '\"ada\"'");
@@ -49,7 +49,7 @@ TEST(output_options)
     CHECK_HAS(r.err, "NOT_FOUND: ");
 }
 
-TEST(nobody_there_is_3_and_soon)
+CLI_TEST(nobody_there_is_3_and_soon)
 {
     int64_t start = test_now_ms();
 
@@ -58,7 +58,7 @@ TEST(nobody_there_is_3_and_soon)
     cli_fails(3, "NO_SERVICE: ", "ferry post nobody.home --no-wait");
 }
 
-TEST(errors_of_a_server_are_1)
+CLI_TEST(errors_of_a_server_are_1)
 {
     cli_serve("calc.echo --echo --verbs get,put");
     cli_fails(1, "NOT_FOUND: ", "ferry get calc.nope");
@@ -67,7 +67,7 @@ TEST(errors_of_a_server_are_1)
     cli_fails(1, "FAILED: no good: \"bad\"\n", "ferry get picky.echo -d '\"bad\"'");
 }
 
-TEST(what_is_wrong_here_is_2)
+CLI_TEST(what_is_wrong_here_is_2)
 {
     cli_fails(2, "ferry get: no route", "ferry get");
     cli_fails(2, "neither key=text", "ferry get calc.add 7");
@@ -83,7 +83,7 @@ TEST(what_is_wrong_here_is_2)
     cli_fails(2, "FERRY_WITHIN", "FERRY_WITHIN=deadline=soon ferry get calc.add");
 }
 
-TEST(near_misses_are_suggested)
+CLI_TEST(near_misses_are_suggested)
 {
     cli_fails(2, "did you mean 'get'?", "ferry gte calc.add");
     cli_fails(2, "did you mean 'dead list'?", "ferry dead lsit");
@@ -91,7 +91,7 @@ TEST(near_misses_are_suggested)
     cli_fails(2, "options come after the command", "ferry -u mem: get calc.add");
 }
 
-TEST(broken_json_has_a_place)
+CLI_TEST(broken_json_has_a_place)
 {
     cli_fails(2, "-d: line 3, column 7: ", "ferry get calc.add -d '{\n\"a\": 1,\n\"b\" : }'");
     cli_fails(2, "x: line 1, column ", "ferry get calc.add 'x:=[1,'");
@@ -99,7 +99,7 @@ TEST(broken_json_has_a_place)
     cli_fails(2, "-d @doc.json: line 2, column 1: ", "ferry get calc.add -d @doc.json");
 }
 
-TEST(every_command_has_help_with_examples)
+CLI_TEST(every_command_has_help_with_examples)
 {
     static const char *const names[] = {"get",    "put",        "patch",     "post",         "delete",
                                         "serve",  "dead list",  "dead show", "dead requeue", "dead purge",
@@ -120,14 +120,14 @@ TEST(every_command_has_help_with_examples)
     CHECK_HAS(test_sh("ferry dead --help").out, "dead requeue");
 }
 
-TEST(an_answer_that_cannot_be_written_is_4)
+CLI_TEST(an_answer_that_cannot_be_written_is_4)
 {
     cli_serve("calc.echo --echo");
     cli_fails(4, "stdout: ", "ferry get calc.echo x:=1 > /dev/full");
     cli_fails(4, "stdout: ", "echo 1 | ferry get calc.echo - > /dev/full");
 }
 
-TEST(a_trace_goes_to_stderr)
+CLI_TEST(a_trace_goes_to_stderr)
 {
     cli_serve("calc.echo --echo");
     test_output r = test_sh("ferry get calc.echo -v x:=1");
@@ -135,7 +135,7 @@ TEST(a_trace_goes_to_stderr)
     CHECK_HAS(r.err, "trace: ");
 }
 
-TEST(no_answer_in_time_is_4)
+CLI_TEST(no_answer_in_time_is_4)
 {
     cli_serve("slow.work --exec 'sleep 5; echo 1'");
     int64_t start = test_now_ms();
@@ -146,7 +146,7 @@ TEST(no_answer_in_time_is_4)
 
 /* ---- streams ----------------------------------------------------------------------------------------------------------- */
 
-TEST(a_stream_answers_in_the_order_of_its_lines)
+CLI_TEST(a_stream_answers_in_the_order_of_its_lines)
 {
     cli_serve("picky.echo --workers 8 --exec " PICKY);
     test_write("in", "1\n\"slow\"\n{\"a\":2}\n\n  \n\"slow too\"\n[3]");
@@ -154,7 +154,7 @@ TEST(a_stream_answers_in_the_order_of_its_lines)
     cli_prints(0, "1\n\"slow\"\n{\"a\":2}\n\"slow too\"\n[3]\n", "", "ferry get picky.echo - --in-flight 1 < in");
 }
 
-TEST(a_failing_line_stops_nothing)
+CLI_TEST(a_failing_line_stops_nothing)
 {
     cli_serve("picky.echo --exec " PICKY);
     test_write("in", "1\n\"bad\"\n2\n");
@@ -174,14 +174,14 @@ TEST(a_failing_line_stops_nothing)
     CHECK_INT(test_sh("ferry get nobody.home - -u carrier-pigeon: < in").code, 2);
 }
 
-TEST(thousands_of_lines_come_back)
+CLI_TEST(thousands_of_lines_come_back)
 {
     cli_serve("calc.echo --echo");
     cli_prints(0, "", "", "seq 1 5000 > in; ferry post calc.echo - < in > out && cmp in out");
 }
 
 /* One line, its answer, then the next line: no reading ahead, no answer kept back. */
-TEST(a_stream_is_a_conversation)
+CLI_TEST(a_stream_is_a_conversation)
 {
     char answer[16] = "";
     int to, from;
@@ -202,7 +202,7 @@ TEST(a_stream_is_a_conversation)
     CHECK_INT(test_wait(tool, 5000), 0);
 }
 
-TEST(a_reader_that_leaves_ends_a_stream_quietly)
+CLI_TEST(a_reader_that_leaves_ends_a_stream_quietly)
 {
     cli_serve("calc.echo --echo");
     test_output r = test_sh("seq 1 100000 | ferry get calc.echo - | head -n 1");
@@ -212,7 +212,7 @@ TEST(a_reader_that_leaves_ends_a_stream_quietly)
 
 /* ---- signals ----------------------------------------------------------------------------------------------------------- */
 
-TEST(a_signal_ends_a_call_with_130)
+CLI_TEST(a_signal_ends_a_call_with_130)
 {
     cli_serve("slow.work --exec 'touch started; sleep 20; echo 1'");
     pid_t tool = test_start("ferry get slow.work 2> err");
@@ -223,7 +223,7 @@ TEST(a_signal_ends_a_call_with_130)
     CHECK_HAS(test_read("err"), "CANCELLED: ");
 }
 
-TEST(a_signal_ends_a_stream_with_130)
+CLI_TEST(a_signal_ends_a_stream_with_130)
 {
     cli_serve("slow.work --exec 'touch started; sleep 20; echo 1'");
     CHECK_INT(test_sh("mkfifo to").code, 0);
@@ -239,7 +239,7 @@ TEST(a_signal_ends_a_stream_with_130)
 
 /* ---- no-wait ----------------------------------------------------------------------------------------------------------- */
 
-TEST(a_post_that_does_not_wait_is_done_later)
+CLI_TEST(a_post_that_does_not_wait_is_done_later)
 {
     cli_serve("mail.send --exec 'cat >> sent'");
     cli_prints(0, "", "", "ferry post mail.send to=ada --no-wait");
@@ -248,7 +248,7 @@ TEST(a_post_that_does_not_wait_is_done_later)
     CHECK_STR(r.out, "{\"data\":null,\"has_errors\":false,\"errors\":[],\"status\":\"OK\"}\n");
 }
 
-TEST(a_stream_that_does_not_wait_keeps_its_order_by_key)
+CLI_TEST(a_stream_that_does_not_wait_keeps_its_order_by_key)
 {
     cli_serve("mail.send --exec 'cat >> sent'");
     cli_prints(0, "", "", "seq 1 200 > in; ferry post mail.send - --no-wait --key k --in-flight 50 < in");
