@@ -51,12 +51,14 @@ static ferry_status file_open(void *self, ferry__up *up, const ferry__config *co
     f->wal_hard = ferry__url_number(url, settings, "wal_hard");
     f->wal_max = ferry__url_number(url, settings, "wal_max");
     f->path = ferry__strdup(url->path ? url->path : "");
-    f->place = f->path ? ferry__place_resolve(f->path, why) : NULL;
     if (config->partitions > FERRY__PAGE_PARTS) {
         ferry__why(why, "partitions: file: has %d at most", FERRY__PAGE_PARTS);
         return FERRY_INVALID;
     }
-    return f->place ? FERRY_OK : FERRY_INVALID;
+    if (f->path)
+        return ferry__place_resolve(f->path, &f->place, why);
+    ferry__why(why, "out of memory");
+    return FERRY_NO_MEMORY;
 }
 
 static void free_op(ferry__file_op *op)

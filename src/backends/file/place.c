@@ -46,22 +46,26 @@ static void default_place(ferry__buf *to)
         ferry__buf_format(to, "%s/.local/state/ferry/ferry.db", h);
 }
 
-char *ferry__place_resolve(const char *path, char *why)
+ferry_status ferry__place_resolve(const char *path, char **place, char *why)
 {
     ferry__buf b = FERRY__BUF(PATH_LENGTH);
     if (path[0])
         ferry__buf_text(&b, path);
     else
         default_place(&b);
-    char *place = b.failed || !b.length ? NULL : ferry__strdup(ferry__buf_string(&b));
+    ferry_status status = FERRY_INVALID;
+    *place = b.failed || !b.length ? NULL : ferry__strdup(ferry__buf_string(&b));
     if (b.failed == FERRY_TOO_BIG)
         ferry__why(why, "the path of the database is longer than %d bytes", PATH_LENGTH);
     else if (!b.failed && !b.length)
         ferry__why(why, "neither XDG_STATE_HOME nor HOME is set: give a path, as in file:/tmp/ferry.db");
-    else if (!place)
+    else if (!*place) {
         ferry__why(why, "out of memory");
+        status = FERRY_NO_MEMORY;
+    } else
+        status = FERRY_OK;
     ferry__buf_done(&b);
-    return place;
+    return status;
 }
 
 static bool make_directories(char *path)

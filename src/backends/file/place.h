@@ -4,8 +4,8 @@
 
 #include <ferry/ferry.h>
 
-/* "" is $XDG_STATE_HOME/ferry/ferry.db, else ~/.local/state/ferry/ferry.db. Allocated; NULL: why has the reason. */
-char *ferry__place_resolve(const char *path, char *why);
+/* "" is $XDG_STATE_HOME/ferry/ferry.db, else ~/.local/state/ferry/ferry.db. Allocated; NULL unless OK: why has the reason. */
+ferry_status ferry__place_resolve(const char *path, char **place, char *why);
 /* Makes the directories of the default place (mode 0700); refuses a directory that several machines may share. */
 ferry_status ferry__place_check(const char *place, bool make, char *why);
 
