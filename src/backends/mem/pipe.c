@@ -499,12 +499,12 @@ static void look(mem__endpoint *e, ferry__frames *got)
     int64_t now_ms = ferry__now_ms();
     e->starved = false;
     lock(e);
-    ferry__frames_join(got, &e->inbox);
     for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next) {
         mem__intake *in = FERRY__OF(n, mem__intake, node);
         if (in->queue)
             pull(e, in, got, now_ms);
     }
+    ferry__frames_join(got, &e->inbox); /* behind the calls: a cancel must not overtake its call */
     unlock(e);
 }
 

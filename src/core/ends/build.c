@@ -109,11 +109,9 @@ static int64_t deadline(const ferry *f, const ferry__orders *o, int64_t now_ms)
     return !o->timeout_ms || outer < own ? outer : own;
 }
 
-static uint32_t part_for(const ferry *f, const ferry__orders *o)
+uint32_t ferry__part_for(const ferry *f, const char *key)
 {
-    if (!o->key || o->kind == FERRY__CALL)
-        return 0;
-    return 1 + (uint32_t)(ferry__hash(o->key, strlen(o->key)) % f->link.layers[0].config.partitions);
+    return 1 + (uint32_t)(ferry__hash(key, strlen(key)) % f->link.layers[0].config.partitions);
 }
 
 static ferry_status body_length(const ferry *f, const ferry__orders *o, size_t *length, char *why)
@@ -139,7 +137,7 @@ static ferry_status build(ferry *f, ferry__orders *o, ferry__parts *parts, ferry
     frame->time_ms = ferry__wall_ms();
     o->now_ms = ferry__now_ms();
     frame->deadline_ms = deadline(f, o, o->now_ms);
-    frame->partition = part_for(f, o);
+    frame->partition = o->key && o->kind != FERRY__CALL ? ferry__part_for(f, o->key) : 0;
     memcpy(frame->id.client, f->link.layers[0].config.client, sizeof frame->id.client);
     *made = frame;
     return FERRY_OK;

@@ -7,6 +7,7 @@
 #include "ends/drop.h"
 #include "ends/reply.h"
 #include "ends/request.h"
+#include "ends/serve.h"
 
 #include <string.h>
 
@@ -101,6 +102,13 @@ static ferry_status peer_of(ferry *f, const ferry__orders *o, ferry__peer **peer
     return *peer ? FERRY_OK : FERRY_NO_MEMORY;
 }
 
+/* The only worker waits for itself, unless another server of that name is quick: it ends by the deadline, and this says why. */
+static void warn_of_itself(const ferry *f, const ferry__peer *peer)
+{
+    if (ferry__inside == f && f->workers == 1 && ferry__serves(f, peer->name))
+        ferry__log_print(&f->link.log, LOG_WARNING, "a handler of the only worker calls '%s', which the same handle serves: give it more workers", peer->name);
+}
+
 /* With the lock held. Afterwards a posted one may be gone. */
 static uint64_t launch(ferry_future *u, const ferry__orders *o, ferry__peer *peer, ferry__frame *frame, bool stays)
 {
@@ -111,6 +119,8 @@ static uint64_t launch(ferry_future *u, const ferry__orders *o, ferry__peer *pee
     u->pending.alone = u->posted || u->on_reply;
     if (o->within && o->kind == FERRY__CALL)
         ferry__request_nest(o->within, u);
+    if (o->kind == FERRY__CALL)
+        warn_of_itself(u->f, peer);
     ferry__pending_start(l, &u->pending, frame);
     ferry__link_noted(l, stays);
     return ticket;
@@ -321,6 +331,8 @@ ferry_status ferry__future_resend(ferry *f, ferry__frame *frame, int64_t until_m
     ferry_status status = u ? FERRY_OK : FERRY_NO_MEMORY;
     if (u) {
         frame->deadline_ms = until_ms;
+        if (frame->key.at)
+            frame->partition = ferry__part_for(f, ferry__frame_text(frame, frame->key));
         ferry__link_lock(l);
         status = peer_of(f, &o, &peer, why);
         if (status == FERRY_OK) {

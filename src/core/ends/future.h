@@ -31,6 +31,7 @@ typedef struct ferry__orders {
     int64_t              now_ms; /* set when the frame is made */
 } ferry__orders;
 
+uint32_t ferry__part_for(const ferry *f, const char *key); /* 1 … : the part of a lane for that key */
 /* Makes the frame; takes o->data. */
 ferry_status ferry__frame_build(ferry *f, ferry__orders *o, ferry__frame **made, char *why);
 

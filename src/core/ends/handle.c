@@ -201,6 +201,19 @@ size_t ferry_problem(const ferry *given, char *to, size_t size)
     return strlen(text);
 }
 
+/* Connected is not all of ready: what was noted before, names to be served above all, shall be with the broker as well. */
+static void finish_noted(ferry__link *l, ferry__waiter *w, int64_t until_ms)
+{
+    uint64_t whole = l->turns + 2; /* one may be half done */
+    while (l->driver && l->turns < whole && ferry__now_ms() < until_ms) {
+        w->poked = false;
+        if (l->sleeping)
+            l->backend->wake(l->self);
+        ferry__link_wait(l, w, ferry__now_ms() + 1);
+    }
+    ferry__link_turn(l, w);
+}
+
 ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
 {
     ferry_status status = ferry__handle_refusal(f, NULL);
@@ -219,6 +232,8 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
         ferry__link_wait(l, &w, until_ms);
         status = f->closed ? FERRY_CLOSED : FERRY_OK;
     }
+    if (status == FERRY_OK && l->state != FERRY__DOWN)
+        finish_noted(l, &w, until_ms);
     if (status == FERRY_OK && l->state == FERRY__DOWN)
         status = l->state_status != FERRY_OK ? l->state_status : FERRY_TIMEOUT;
     ferry__list_remove(&w.place);

@@ -212,6 +212,16 @@ static void hand_back_queued(ferry *f)
     }
 }
 
+static void take_credit_back(ferry *f)
+{
+    ferry__link *l = &f->link;
+    for (ferry__service *s = f->services; s; s = s->next)
+        for (size_t lane = 0; lane < 2 && s->listening; lane++) {
+            l->backend->credit(l->self, lane == POSTS ? &s->posts : &s->calls, -(int)s->asked[lane]);
+            s->asked[lane] = 0;
+        }
+}
+
 /* Handlers were short, so we hold some messages ahead, and now one is long: another server may be free for them. */
 static void hand_back_behind_long(ferry *f)
 {
@@ -225,6 +235,7 @@ static void hand_back_behind_long(ferry *f)
     }
     f->window = f->workers;
     f->handler_ns = (uint64_t)LONG_MS * 1000000;
+    take_credit_back(f);
     hand_back_queued(f);
     l->dirty = true;
 }
@@ -286,6 +297,14 @@ static void turned(ferry__link *l)
         give(l, &s->calls, &s->asked[0], s->held[0], f->window);
         give(l, &s->posts, &s->asked[POSTS], s->held[POSTS], f->window);
     }
+}
+
+bool ferry__serves(const ferry *f, const char *name)
+{
+    const ferry__service *s = f->services;
+    while (s && strcmp(s->name, name) != 0)
+        s = s->next;
+    return s && s->listening;
 }
 
 bool ferry__serve_quiet(const ferry *f)

@@ -23,6 +23,7 @@ ferry_status ferry__serve_begin(ferry *f);                          /* listens f
 void         ferry__serve_undo(ferry *f);                           /* serving could not begin */
 ferry_status ferry__serve_name(ferry *f, const char *name, size_t length); /* one more service */
 void         ferry__serve_drain(ferry *f);                          /* nothing new; hands back what was not begun */
+bool         ferry__serves(const ferry *f, const char *name);
 bool         ferry__serve_quiet(const ferry *f);                    /* nothing runs, is deferred or unsettled */
 void         ferry__serve_done(ferry *f);                           /* frees */
 

@@ -18,6 +18,7 @@ const ferry__setting ferry__core_settings[] = {
     {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
      "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
+    {"durable", FERRY__FLAG, "no", 0, 0, NULL, "refuse a transport or broker that would lose an accepted post when it is killed"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };
 
@@ -34,6 +35,7 @@ ferry_status ferry__settings_read(ferry__config *config, ferry__link *l, const f
     config->backoff_max_ms = (int)ferry__url_number(url, t, "backoff_max");
     config->done_ms = ferry__url_number(url, t, "done_window");
     config->done_count = (size_t)ferry__url_number(url, t, "done_ids");
+    config->durable = ferry__url_number(url, t, "durable") != 0;
     l->grace_ms = (int)ferry__url_number(url, t, "grace");
     l->refresh_ms = (int)ferry__url_number(url, t, "refresh");
     return FERRY_OK;

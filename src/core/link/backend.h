@@ -126,6 +126,7 @@ typedef struct ferry__config {
     unsigned char client[16]; /* our address for replies */
     unsigned      partitions; /* parts of a lane or domain for messages with a key */
     size_t        max_message;
+    bool          durable;    /* refuse a broker that would lose an accepted post when killed; bit DURABLE says who can promise at all */
     size_t        max_queued; /* frames: beyond, a send is REFUSED as OVERLOADED */
     int           backoff_ms, backoff_max_ms; /* between attempts to connect, doubled each time, with jitter */
     int64_t       done_ms;    /* how long, and */
@@ -173,7 +174,9 @@ typedef struct ferry__backend {
 
     ferry_status (*listen)(void *self, ferry__source *source);
     void (*unlisten)(void *self, ferry__source *source); /* nothing more from it; what was handed up stays ours */
-    void (*credit)(void *self, ferry__source *source, int frames); /* so many more may be handed up; starts at 0 */
+    /* So many more may be handed up; starts at 0. Negative: so many fewer, as far as the transport can; what comes in spite of it is
+     * taken. */
+    void (*credit)(void *self, ferry__source *source, int frames);
 
     void (*send)(void *self, ferry__target *target, ferry__frame *frame); /* target NULL: a reply. Takes a reference */
     void (*flush)(void *self);

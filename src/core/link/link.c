@@ -30,6 +30,7 @@ static void work(ferry__link *l)
     ferry__wheel_run(&l->wheel, l->now_ms);
     l->hooks->turned(l);
     ferry__jobs_wake(l, l->driver->worker ? 1 : 0);
+    l->turns++;
 }
 
 static int least_wait(int a, int b)

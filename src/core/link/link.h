@@ -87,6 +87,7 @@ struct ferry__link {
     bool           wants_role; /* the background shall give the role up */
     bool           quit, looped; /* looped: a foreign event loop drives */
     int64_t        now_ms;   /* read once a turn */
+    uint64_t       turns;
     ferry__list    followers, watchers;
     ferry__jobs    jobs;
     int            loop_epoll, loop_event;

@@ -179,6 +179,10 @@ ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry
         status = check_settings(l, url, own, why);
     if (status != FERRY_OK)
         return status;
+    if (config->durable && !(b->bits & FERRY__DURABLE)) {
+        ferry__why(why, "durable=yes: what %s: has accepted is lost with its broker", b->scheme);
+        return FERRY_UNSUPPORTED;
+    }
     l->bits = b->bits;
     l->more = b->more ? l->backend->more : NULL;
     return l->backend->open(l->self, &l->up, &l->layers[l->depth - 1].config, url, why);
