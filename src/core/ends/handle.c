@@ -83,9 +83,9 @@ static ferry_status take_options(ferry *f, const ferry_options *given, char *why
 
 static ferry_status connect_link(ferry *f, const char *url, char *why)
 {
-    const char *text = url ? url : getenv("FERRY_URL");
+    const char *variable = getenv("FERRY_URL"), *text = url ? url : variable && *variable ? variable : "file:";
     ferry__config config = {.name = f->name, .max_message = f->max_message, .max_queued = f->link.max_pending};
-    ferry_status status = ferry__url_parse(&f->url, text && *text ? text : "file:", why);
+    ferry_status status = ferry__url_parse(&f->url, text, why);
     if (status != FERRY_OK)
         return status;
     if (!ferry__random_bytes(config.client, sizeof config.client)) {
