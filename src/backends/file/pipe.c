@@ -114,9 +114,33 @@ static void free_all(ferry__file *f)
     pthread_mutex_destroy(&f->door);
 }
 
+static void file_probe(void *self, ferry__target *target)
+{
+    ferry__file *f = self;
+    ferry__file_target *t = ferry__name_target(f, target);
+    ferry__file_op *op = t ? ferry__file_note(f, FERRY__OP_PROBE, 0) : NULL;
+    if (op) {
+        op->target = t;
+        return;
+    }
+    target->next = f->unprobed; /* no memory: soon again, since a probe must be answered */
+    f->unprobed = target;
+}
+
+static void probe_again(ferry__file *f)
+{
+    ferry__target *again = f->unprobed;
+    f->unprobed = NULL;
+    for (ferry__target *next; again; again = next) {
+        next = again->next;
+        file_probe(f, again);
+    }
+}
+
 static void file_flush(void *self)
 {
     ferry__file *f = self;
+    probe_again(f);
     pthread_mutex_lock(&f->door);
     ferry__frames_join(&f->passed, &f->noted);
     ferry__list_join(&f->passed_ops, &f->noted_ops);
@@ -267,15 +291,6 @@ static void file_bury(void *self, ferry__frame *frame, const char *box, const vo
     op->length = length;
     memcpy(op->room, box, name);
     memcpy(op->room + name, record, length);
-}
-
-static void file_probe(void *self, ferry__target *target)
-{
-    ferry__file *f = self;
-    ferry__file_target *t = ferry__name_target(f, target);
-    ferry__file_op *op = t ? ferry__file_note(f, FERRY__OP_PROBE, 0) : NULL;
-    if (op)
-        op->target = t;
 }
 
 static void file_wait(void *self, int ms)

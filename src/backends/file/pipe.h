@@ -159,6 +159,7 @@ typedef struct ferry__file {
     ferry__frames outcomes;
     ferry__list   answers;
     size_t        settled, unsettled; /* to be told */
+    ferry__target *unprobed;           /* through next: there was no memory for the question */
     size_t        unasked;            /* of those to be settled: handed back by ourselves */
     char          store_why[FERRY_WHY_SIZE];
     ferry_status  store_status;

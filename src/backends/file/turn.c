@@ -22,6 +22,7 @@
 enum {
     LOCK_MS = 20,     /* a turn waits so long for the writer lock at most: the driver has deadlines of its own */
     BUSY_OPEN_MS = 5, /* somebody else is opening too */
+    STARVED_MS = 10,  /* there was no memory */
 };
 
 void ferry__file_take(ferry__file *f)
@@ -211,6 +212,8 @@ int ferry__file_next_ms(void *self, int64_t now_ms)
     if (!f->up_now)
         return sooner(-1, f->try_at_ms, now_ms);
     int ms = sooner(-1, f->look_at_ms, now_ms);
+    if (f->unprobed)
+        ms = sooner(ms, now_ms + STARVED_MS, now_ms);
     if (f->more || f->work.first || !ferry__list_empty(&f->ops))
         ms = sooner(ms, f->pause_until_ms, now_ms);
     if (f->inbox_at > f->inbox_dropped)
