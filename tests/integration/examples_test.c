@@ -256,3 +256,50 @@ TEST_WITH(snippets_compile, .limit_ms = 60000)
             CHECK_INT(r.code, 0);
         }
 }
+
+/* ---- what the documents list is what there is ---- */
+
+TEST(every_counter_is_documented)
+{
+    ferry *f = ferry_open("mem:", NULL);
+    ferry_value *stats = ferry_stats(f);
+    const char *page = test_read(test_text("%s/docs/observability.md", test_root()));
+    CHECK(ferry_count(stats) > 20);
+    for (size_t i = 0; i < ferry_count(stats); i++)
+        CHECK_HAS(page, test_text("`%s`", ferry_as_string(ferry_key_at(stats, i), "?")));
+    ferry_value_free(stats);
+    CHECK_STATUS(ferry_close(f), FERRY_OK);
+}
+
+TEST(every_status_is_documented)
+{
+    const char *page = test_read(test_text("%s/docs/errors.md", test_root()));
+    for (int s = FERRY_OK; s <= FERRY_INTERNAL; s++)
+        CHECK_HAS(page, test_text("\n| %s | ", ferry_status_name((ferry_status)s)));
+}
+
+TEST(doctor_answers_what_is_documented)
+{
+    const char *page = test_read(test_text("%s/docs/admin.md", test_root()));
+    const char *const urls[] = {"mem:", test_text("file:%s/ferry.db", test_dir())};
+    for (int u = 0; u < 2; u++) {
+        ferry *f = ferry_open(urls[u], NULL);
+        ferry_reply *r = ferry_admin(f, "doctor", NULL, NULL);
+        CHECK_STATUS(ferry_reply_status(r), FERRY_OK);
+        for (size_t i = 0; i < ferry_count(ferry_data(r)); i++)
+            CHECK_HAS(page, test_text("`%s`", ferry_as_string(ferry_key_at(ferry_data(r), i), "?")));
+        ferry_reply_free(r);
+        CHECK_STATUS(ferry_close(f), FERRY_OK);
+    }
+}
+
+TEST(links_lead_somewhere)
+{
+    test_output r =
+        test_sh("cd '%s' && for page in *.md docs/*.md docs/*/*.md; do "
+                "sed 's/`[^`]*`//g' \"$page\" | grep -o '](\\([^)#:]*\\)[)#]' | sed 's/^](//; s/[)#]$//' | "
+                "while read -r to; do [ -e \"$(dirname \"$page\")/$to\" ] || echo \"$page: $to\"; done; done",
+                test_root());
+    CHECK_STR(r.err, "");
+    CHECK_STR(r.out, "");
+}
