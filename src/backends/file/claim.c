@@ -158,6 +158,7 @@ static bool accept(ferry__file *f, ferry__file_listener *l, ferry__store_sql fro
     int64_t id = sqlite3_column_int64(row, 0);
     ferry_status status = FERRY_OK;
     ferry__frame *frame = ferry__frame_unpack(sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1), &status);
+    f->starved = f->starved || (!frame && status == FERRY_NO_MEMORY);
     if (!frame)
         return status == FERRY_PROTOCOL && ferry__batch_discard(f, id, "a message that cannot be read");
     if (late) {

@@ -107,6 +107,7 @@ static int64_t tail_id(const ferry__file *f)
 void ferry__inbox_open(ferry__file *f)
 {
     f->inbox_at = f->inbox_dropped = tail_id(f);
+    f->inbox_split = 0;
     f->out.length = f->out.count = 0;
 }
 
@@ -115,24 +116,31 @@ bool ferry__inbox_full(const ferry__file *f)
     return f->inbox_at < tail_id(f) && f->inbox.count < HELD;
 }
 
-static void split(ferry__file *f, const char *row, size_t length)
+/* Without memory for one it is taken again from there, soon. */
+static bool split(ferry__file *f, const char *row, size_t length)
 {
-    while (length > HEAD) {
+    while (length - f->inbox_split > HEAD) {
+        const char *at = row + f->inbox_split;
         uint32_t size, service;
-        memcpy(&size, row, 4);
-        memcpy(&service, row + 4, 4);
-        if (size > length - HEAD)
+        memcpy(&size, at, 4);
+        memcpy(&service, at + 4, 4);
+        if (size > length - f->inbox_split - HEAD)
             break;
         ferry_status status;
-        ferry__frame *frame = ferry__frame_unpack(row + HEAD, size, &status);
+        ferry__frame *frame = ferry__frame_unpack(at + HEAD, size, &status);
+        if (!frame && status == FERRY_NO_MEMORY) {
+            f->starved = true;
+            return false;
+        }
         if (frame) {
             frame->tag[1] = service;
             ferry__frames_add(&f->inbox, frame);
         } else
             ferry__log_print(f->up->log, LOG_ERR, "file: %s: lost a reply: %s", f->place, ferry_status_text(status));
-        row += HEAD + size;
-        length -= HEAD + (size_t)size;
+        f->inbox_split += HEAD + (size_t)size;
     }
+    f->inbox_split = 0;
+    return true;
 }
 
 /* A row that is promised but not yet committed is not seen; its writer rings afterwards. */
@@ -144,12 +152,13 @@ void ferry__inbox_read(ferry__file *f)
     ferry__store_bind(&f->store, FERRY__SQL_TAKE, 2, tail_id(f) - 1);
     ferry__store_bind(&f->store, FERRY__SQL_TAKE, 3, READ_ROWS);
     while ((got = ferry__store_step(&f->store, FERRY__SQL_TAKE)) == SQLITE_ROW) {
-        split(f, sqlite3_column_blob(take, 1), (size_t)sqlite3_column_bytes(take, 1));
+        if (!split(f, sqlite3_column_blob(take, 1), (size_t)sqlite3_column_bytes(take, 1)))
+            break;
         f->inbox_at = sqlite3_column_int64(take, 0) + 1;
         f->inbox_clean_at_ms = f->now_ms + CLEAN_MS;
     }
     ferry__store_reset(&f->store, FERRY__SQL_TAKE);
-    if (got != SQLITE_DONE && ferry__store_fatal(got)) {
+    if (got != SQLITE_DONE && got != SQLITE_ROW && ferry__store_fatal(got)) {
         f->store_status = ferry__store_status(&f->store, got, f->place, f->store_why);
         f->reopen = true;
     }

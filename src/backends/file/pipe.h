@@ -141,6 +141,7 @@ typedef struct ferry__file {
     int           busy_slot; /* who had the writer lock when we did not get it */
 
     int64_t       inbox_at, inbox_dropped; /* ids: next to read; next to delete */
+    size_t        inbox_split;             /* bytes of the row at inbox_at that are frames already */
     struct {
         char   *data;
         size_t  length, room;
@@ -159,7 +160,8 @@ typedef struct ferry__file {
     ferry__frames outcomes;
     ferry__list   answers;
     size_t        settled, unsettled; /* to be told */
-    ferry__target *unprobed;           /* through next: there was no memory for the question */
+    bool          starved;            /* there was no memory for a reply or a claim */
+    ferry__target *unprobed;          /* through next: there was no memory for the question */
     size_t        unasked;            /* of those to be settled: handed back by ourselves */
     char          store_why[FERRY_WHY_SIZE];
     ferry_status  store_status;

@@ -174,7 +174,7 @@ void ferry__file_step(void *self)
 {
     ferry__file *f = self;
     f->now_ms = ferry__now_ms();
-    f->more = false;
+    f->more = f->starved = false;
     ferry__file_loop_drain(f);
     f->seen = ferry__bell_seen(atomic_load(&f->bell));
     ferry__file_take(f);
@@ -212,7 +212,7 @@ int ferry__file_next_ms(void *self, int64_t now_ms)
     if (!f->up_now)
         return sooner(-1, f->try_at_ms, now_ms);
     int ms = sooner(-1, f->look_at_ms, now_ms);
-    if (f->unprobed)
+    if (f->unprobed || f->starved)
         ms = sooner(ms, now_ms + STARVED_MS, now_ms);
     if (f->more || f->work.first || !ferry__list_empty(&f->ops))
         ms = sooner(ms, f->pause_until_ms, now_ms);
