@@ -21,9 +21,15 @@ static void file_begin(void *self, ferry__frame *frame)
 
 static void file_admin(void *self, ferry__admin *admin)
 {
-    ferry__file_op *op = ferry__file_note(self, FERRY__OP_ADMIN, 0);
-    if (op)
+    ferry__file *f = self;
+    ferry__file_op *op = ferry__file_note(f, FERRY__OP_ADMIN, 0);
+    if (op) {
         op->admin = admin;
+        return;
+    }
+    admin->status = FERRY_NO_MEMORY;
+    admin->next = f->unasked_admins;
+    f->unasked_admins = admin;
 }
 
 const ferry__abilities ferry__file_more = {

@@ -455,6 +455,10 @@ static void file_pump(void *self)
     tell_settled(f);
     for (ferry__node *n; (n = ferry__list_shift(&f->answers));)
         tell_op(f, FERRY__OF(n, ferry__file_op, node));
+    for (ferry__admin *a; (a = f->unasked_admins);) {
+        f->unasked_admins = a->next;
+        f->up->answered(f->up, a);
+    }
     if (f->up_now && !f->reopen)
         ferry__name_tell_changes(f);
     if (f->reopen) {

@@ -160,8 +160,9 @@ typedef struct ferry__file {
     ferry__frames outcomes;
     ferry__list   answers;
     size_t        settled, unsettled; /* to be told */
-    bool          starved;            /* there was no memory for a reply or a claim */
     ferry__target *unprobed;          /* through next: there was no memory for the question */
+    ferry__admin *unasked_admins;     /* through next: the same, to be answered so */
+    bool          starved;            /* there was no memory for a reply or a claim */
     size_t        unasked;            /* of those to be settled: handed back by ourselves */
     char          store_why[FERRY_WHY_SIZE];
     ferry_status  store_status;

@@ -109,6 +109,8 @@ static question *ask(command *c, const ferry__admin *what)
         ferry__free(q);
         return NULL;
     }
+    if (q && q->admin.status == FERRY_OK && ferry__value_broken(q->admin.answer))
+        q->admin.status = FERRY_NO_MEMORY;
     if (q && q->admin.status != FERRY_OK)
         fail(c, q->admin.status, *q->admin.why ? q->admin.why : ferry_status_text(q->admin.status));
     return q;
