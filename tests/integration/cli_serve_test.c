@@ -165,7 +165,7 @@ CLI_TEST(a_nested_call_inherits_the_correlation)
 
 CLI_TEST(sigterm_lets_what_runs_finish)
 {
-    pid_t server = cli_serve("slow.work --exec 'touch started; sleep 1; echo 7'");
+    pid_t server = cli_serve("slow.work --exec 'touch started; sleep 3; echo 7'");
     pid_t tool = test_start("ferry get slow.work > out");
     CHECK_SOON(access("started", F_OK) == 0, 5000);
     CHECK_INT(test_kill(server, SIGTERM), 0);
