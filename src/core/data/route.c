@@ -2,15 +2,28 @@
 
 #include "base/log.h"
 
+#include <stdint.h>
 #include <string.h>
 
 #define INVALID(...) (ferry__why(why, __VA_ARGS__), FERRY_INVALID)
 
-static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+/* Every call checks its route: a bit a byte costs a tenth of what strspn takes to set up. */
+static const uint64_t allowed[4] = {0x03ff200000000000, 0x07fffffe87fffffe, 0, 0}; /* 0-9 and -, A-Z a-z and _ */
+
+static size_t fine_bytes(const char *at)
+{
+    size_t n = 0;
+    while (allowed[(unsigned char)at[n] / 64] >> (unsigned char)at[n] % 64 & 1)
+        n++;
+    return n;
+}
 
 static size_t segment(const char *at)
 {
-    return strcspn(at, ".");
+    size_t n = 0;
+    while (at[n] && at[n] != '.')
+        n++;
+    return n;
 }
 
 static bool is(const char *at, size_t length, const char *word)
@@ -42,7 +55,7 @@ static ferry_status check(const char *what, const char *whole, bool pattern, cha
     for (const char *at = whole;; at++) {
         size_t n = segment(at);
         bool last = at[n] == '\0', star = pattern && at != whole && (is(at, n, "*") || (last && is(at, n, "**")));
-        size_t fine = star ? n : strspn(at, allowed);
+        size_t fine = star ? n : fine_bytes(at);
         if (fine < n)
             return refuse_byte(what, whole, at + fine, why);
         if (n == 0)
