@@ -82,6 +82,14 @@ static bool make_directories(char *path)
     }
 }
 
+const char *ferry__place_shared(unsigned magic)
+{
+    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++)
+        if (networks[i].magic == magic)
+            return networks[i].name;
+    return NULL;
+}
+
 static ferry_status check_kind(const char *directory, char *why)
 {
     struct statfs s;
@@ -89,11 +97,11 @@ static ferry_status check_kind(const char *directory, char *why)
         ferry__why(why, "the directory %s cannot be used: %s", directory, strerror(errno));
         return errno == EACCES ? FERRY_DENIED : errno == ENOENT || errno == ENOTDIR ? FERRY_INVALID : FERRY_UNAVAILABLE;
     }
-    for (size_t i = 0; i < sizeof networks / sizeof networks[0]; i++)
-        if ((unsigned)s.f_type == networks[i].magic) {
-            ferry__why(why, "%s is on %s, which several machines may share: the database must lie on a local disk", directory, networks[i].name);
-            return FERRY_UNSUPPORTED;
-        }
+    const char *shared = ferry__place_shared((unsigned)s.f_type);
+    if (shared) {
+        ferry__why(why, "%s is on %s, which several machines may share: the database must lie on a local disk", directory, shared);
+        return FERRY_UNSUPPORTED;
+    }
     return FERRY_OK;
 }
 

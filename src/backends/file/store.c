@@ -179,8 +179,11 @@ static ferry_status make_file(const char *path, char *why)
     }
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 && errno != EEXIST) {
-        ferry__why(why, "%s cannot be made: %s", path, strerror(errno));
-        return errno == EACCES || errno == EPERM || errno == EROFS ? FERRY_DENIED : FERRY_UNAVAILABLE;
+        int error = errno;
+        ferry__why(why, "%s cannot be made: %s", path, strerror(error));
+        return error == EACCES || error == EPERM || error == EROFS ? FERRY_DENIED
+               : error == ENOTDIR || error == ENAMETOOLONG         ? FERRY_INVALID
+                                                                   : FERRY_UNAVAILABLE;
     }
     if (fd >= 0)
         close(fd);

@@ -165,9 +165,12 @@ static void transact(ferry__file *f)
         f->more = true;
         return;
     }
+    f->busy_slot = FERRY__PAGE_NOBODY;
     ferry__batch_run(f);
     ferry__lock_drop(&f->page);
     ferry__batch_ring(f);
+    if (f->now_ms < f->pause_until_ms)
+        expire(f, FERRY__WHY_LOCKED); /* another program has the database itself */
 }
 
 void ferry__file_step(void *self)
