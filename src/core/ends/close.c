@@ -123,9 +123,8 @@ void ferry_stop(ferry *f)
         f->link.backend->wake(f->link.self);
 }
 
-static void wait_for_stop(ferry *f)
+static void wait_for_stop(ferry *f, unsigned before)
 {
-    unsigned before = atomic_load(&signals);
     for (unsigned seen = ferry__bell_seen(&stops); !atomic_load(&f->stopping); seen = ferry__bell_seen(&stops)) {
         if (atomic_load(&signals) != before)
             return;
@@ -136,6 +135,7 @@ static void wait_for_stop(ferry *f)
 int ferry_run(ferry *f)
 {
     struct sigaction act = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old_int, old_term;
+    unsigned before = atomic_load(&signals); /* a signal from here on counts, however early */
     bool stopped = f && atomic_load(&f->stopping);
     if (!f || (!stopped && ferry_serve(f) != FERRY_OK) || f->problem[0]) {
         ferry_close(f);
@@ -146,7 +146,7 @@ int ferry_run(ferry *f)
         sigaction(SIGINT, &act, &old_int);
         sigaction(SIGTERM, &act, &old_term);
     }
-    wait_for_stop(f);
+    wait_for_stop(f, before);
     if (first) {
         sigaction(SIGINT, &old_int, NULL);
         sigaction(SIGTERM, &old_term, NULL);

@@ -33,6 +33,7 @@ struct ferry {
     ferry__list   requests; /* received and not finished */
     size_t        deferred;
     size_t        window;     /* frames we hold or may be handed, a source */
+    bool          stuck;      /* all workers are in long handlers: nothing is asked for that would wait behind them */
     ferry__timer  long_look;  /* is a handler long while messages wait behind it? */
     uint64_t      handler_ns; /* moving average */
     ferry__callbacks callbacks;

@@ -148,6 +148,7 @@ ferry_request *ferry_defer(ferry_request *req)
     ferry__link_lock(&f->link);
     req->state = FERRY__DEFERRED;
     f->deferred++;
+    f->stuck = false;
     f->link.jobs.running--;
     ferry__link_unlock(&f->link);
     if (req->deferral)
@@ -237,8 +238,10 @@ static void leave(ferry *f, ferry_request *req)
     bool deferred = req->state == FERRY__DEFERRED;
     if (deferred)
         f->deferred--;
-    else
+    else {
         l->jobs.running--;
+        f->stuck = false;
+    }
     req->service->held[!is_call(req)]--;
     ferry__list_remove(&req->active);
     while (!ferry__list_empty(&req->nested)) /* calls within it that nobody awaited yet */

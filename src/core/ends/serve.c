@@ -235,6 +235,7 @@ static void hand_back_behind_long(ferry *f)
     }
     f->window = f->workers;
     f->handler_ns = (uint64_t)LONG_MS * 1000000;
+    f->stuck = true;
     take_credit_back(f);
     hand_back_queued(f);
     l->dirty = true;
@@ -242,7 +243,7 @@ static void hand_back_behind_long(ferry *f)
 
 static bool may_hold_up(const ferry *f)
 {
-    return f->window > f->workers && f->link.jobs.ready + f->link.jobs.blocked > 0 && !f->draining;
+    return !f->stuck && f->link.jobs.ready + f->link.jobs.blocked > 0 && !f->draining;
 }
 
 static void look_for_long(ferry *f)
@@ -291,7 +292,7 @@ static void turned(ferry__link *l)
         f->quiet = true; /* told once: who waits for it must not be kept from sleeping */
         ferry__link_poke_watchers(l);
     }
-    for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
+    for (ferry__service *s = f->services; s && !f->draining && !f->stuck; s = s->next) {
         if (!s->listening)
             continue;
         give(l, &s->calls, &s->asked[0], s->held[0], f->window);
