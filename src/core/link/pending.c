@@ -132,7 +132,9 @@ void ferry__pending_end(ferry__link *l, ferry__pending *p, ferry_status status, 
         return;
     p->status = (uint8_t)status;
     p->outcome = (uint8_t)outcome;
+    char *before = p->why;
     p->why = status != FERRY_OK && why ? ferry__strdup(why) : NULL;
+    ferry__free(before);
     finish(l, p);
 }
 
@@ -157,7 +159,7 @@ static void end_late(ferry__link *l, ferry__pending *p)
         ferry__why(why, "no answer from '%s' within %lld ms", ferry__frame_text(p->frame, p->frame->route),
                    (long long)(p->frame->deadline_ms - p->started_ms));
     else
-        ferry__why(why, "not accepted by the broker before the deadline");
+        ferry__why(why, "not accepted by the broker before the deadline%s%.200s", p->why ? ": " : "", p->why ? p->why : "");
     ferry__pending_end(l, p, status, known(p), why);
 }
 
@@ -274,15 +276,11 @@ static void hold_again(ferry__pending *p)
     ferry__list_append(&p->peer->held, &p->place);
 }
 
-static void refused(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
+/* Why it has not left yet, for the end if it never does. */
+static void remember(ferry__pending *p, const char *why)
 {
-    if (status == FERRY_UNAVAILABLE) { /* it never left: it goes out when the link is up */
-        hold_again(p);
-        return;
-    }
-    if (status == FERRY_NO_SERVICE)
-        p->peer->presence = FERRY__NEVER;
-    ferry__pending_end(l, p, status, FERRY_OUTCOME_NOT_EXECUTED, why);
+    ferry__free(p->why);
+    p->why = ferry__strdup(why);
 }
 
 /* A message that is lost over and over must not keep the broker busy. */
@@ -295,6 +293,20 @@ static void rest(ferry__link *l, ferry__pending *p)
     p->resting = at_ms < p->frame->deadline_ms;
     if (p->resting)
         ferry__timer_set(&l->wheel, &p->timer, at_ms);
+}
+
+static void refused(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
+{
+    if (status == FERRY_UNAVAILABLE) { /* it never left: it goes out when the link is up, or soon if it is */
+        hold_again(p);
+        remember(p, why);
+        if (l->state == FERRY__UP)
+            rest(l, p);
+        return;
+    }
+    if (status == FERRY_NO_SERVICE)
+        p->peer->presence = FERRY__NEVER;
+    ferry__pending_end(l, p, status, FERRY_OUTCOME_NOT_EXECUTED, why);
 }
 
 static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
