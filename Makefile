@@ -36,6 +36,7 @@ PKG_KAFKA  := rdkafka
 OPTIONAL   := REDIS AMQP KAFKA
 CHOSEN     := $(foreach t,$(OPTIONAL),$(if $(filter 1,$(WITH_$t)),$t))
 LEFT_OUT   := $(shell echo $(filter-out $(CHOSEN),$(OPTIONAL)) | tr A-Z a-z)
+NET        := $(if $(filter REDIS AMQP,$(CHOSEN)),net)
 
 # ---- Libraries, msgpack-c by the first name that pkg-config knows ------------------------------------------------------
 
@@ -56,9 +57,10 @@ LINK      = $(CC) $(SANFLAGS) $(CFLAGS) $(LDFLAGS)
 
 # ---- What there is -----------------------------------------------------------------------------------------------------
 
-LIB_SRC  := $(wildcard src/core/*/*.c $(if $(CHOSEN),src/net/*.c) src/backends/*.c src/backends/*/*.c)
+LIB_SRC  := $(wildcard src/core/*/*.c $(if $(NET),src/net/*.c) src/backends/*.c src/backends/*/*.c)
 LIB_SRC  := $(filter-out $(foreach t,$(LEFT_OUT),src/backends/$t.c src/backends/$t/%),$(LIB_SRC))
 CLI_SRC  := $(wildcard src/cli/*.c)
+NO_TEST  := $(foreach t,$(LEFT_OUT) $(if $(NET),,net),tests/unit/$t_% tests/integration/$t_%)
 HARNESS  := $(wildcard tests/*.c)
 FIXTURES := $(wildcard tests/fixtures/*.c)
 SUITES   := $(foreach s,unit conformance integration oom,$(if $(wildcard tests/$s/*.c),$s))
@@ -140,7 +142,7 @@ $(B)/ferry: $(CLI_OBJ) $(B)/libferry.a
 
 # One program per suite. The unit tests may also reach into the tool.
 define suite_rule
-$(B)/test-$(1): $(call objects,$(wildcard tests/$(1)/*.c) $(HARNESS)) $(B)/libferry.a $(if $(filter unit,$(1)),$(O)/cli.a)
+$(B)/test-$(1): $(call objects,$(filter-out $(NO_TEST),$(wildcard tests/$(1)/*.c)) $(HARNESS)) $(B)/libferry.a $(if $(filter unit,$(1)),$(O)/cli.a)
 	$$(say)  link $$@
 	$$(Q)$$(LINK) -o $$@ $$(filter %.o,$$^) $(if $(filter unit,$(1)),$(O)/cli.a) $(B)/libferry.a $(LIB_LIBS) $(CLI_LIBS)
 endef
