@@ -18,7 +18,7 @@ enum { SECONDS = 3, SIZE = 128, MOST = 65536, WARM_NS = 300 * 1000 * 1000, DRAIN
 typedef struct bench {
     ferry              *f;
     const cli_settings *settings;
-    cli_bench_server   *server;
+    cli_bench_server    server;
     const char         *body;
     size_t              size, in_flight;
     ferry_future      **ring;
@@ -61,7 +61,7 @@ static void run_single(bench *b, int64_t end)
     int64_t began = now_ns();
 
     while (began < end) {
-        ferry_reply *r = ferry_get(b->f, b->server->route, ferry_bytes(b->body, b->size), &options);
+        ferry_reply *r = ferry_get(b->f, b->server.route, ferry_bytes(b->body, b->size), &options);
         int64_t now = now_ns();
         note(b, r, began, now);
         began = now;
@@ -76,13 +76,13 @@ static void run_ring(bench *b, int64_t end)
 
     for (size_t i = 0; i < b->in_flight; i++) {
         b->began[i] = now_ns();
-        b->ring[i] = ferry_async(b->f, FERRY_GET, b->server->route, ferry_bytes(b->body, b->size), &options);
+        b->ring[i] = ferry_async(b->f, FERRY_GET, b->server.route, ferry_bytes(b->body, b->size), &options);
     }
     while (now < end) {
         ferry_reply *r = ferry_await(b->ring[at]);
         now = now_ns();
         note(b, r, b->began[at], now);
-        b->ring[at] = ferry_async(b->f, FERRY_GET, b->server->route, ferry_bytes(b->body, b->size), &options);
+        b->ring[at] = ferry_async(b->f, FERRY_GET, b->server.route, ferry_bytes(b->body, b->size), &options);
         b->began[at] = now;
         at = at + 1 < b->in_flight ? at + 1 : 0;
     }
@@ -167,7 +167,7 @@ static bool post_window(bench *b)
     ferry_status s = FERRY_OK, flushed;
 
     for (size_t i = 0; i < b->in_flight && s == FERRY_OK; i++)
-        s = ferry_post_no_wait(b->f, b->server->route, ferry_bytes(b->body, b->size), &options);
+        s = ferry_post_no_wait(b->f, b->server.route, ferry_bytes(b->body, b->size), &options);
     b->errors += s != FERRY_OK && s != FERRY_OVERLOADED;
     flushed = ferry_flush(b->f, FLUSH_MS);
     s = s == FERRY_OK ? flushed : s;
@@ -191,18 +191,18 @@ static void count_errors(bench *b, long long failed)
 static long long wait_handled(bench *b, long long before)
 {
     int64_t end = cli_now_ms() + DRAIN_MS;
-    long long n = cli_bench_server_handled(b->server, b->f);
+    long long n = cli_bench_server_handled(&b->server, b->f);
 
     while (n >= 0 && n - before < b->done && cli_now_ms() < end) {
         poll(NULL, 0, 5);
-        n = cli_bench_server_handled(b->server, b->f);
+        n = cli_bench_server_handled(&b->server, b->f);
     }
     return n < 0 ? -1 : n - before;
 }
 
 static void bench_posts(bench *b)
 {
-    long long before = cli_bench_server_handled(b->server, b->f), handled;
+    long long before = cli_bench_server_handled(&b->server, b->f), handled;
     long long accepted = stat_of(b, "posts_accepted"), failed = stat_of(b, "posts_failed");
     int64_t start = now_ns(), end = start + for_ns(b);
 
@@ -281,13 +281,11 @@ static int bench_run(const cli_command *command, const cli_settings *s, const ch
                      bool count)
 {
     static bench b; /* the histogram is too big for a careful stack */
-    cli_bench_server server;
     size_t size = s->size != 0 ? (size_t)s->size : SIZE;
     char *body = calloc(size, 1);
     int code = CLI_NOT_DONE;
 
     b.settings = s;
-    b.server = &server;
     b.body = body;
     b.size = size;
     if (!is_list(list)) {
@@ -295,17 +293,17 @@ static int bench_run(const cli_command *command, const cli_settings *s, const ch
         return cli_usage(command, "--in-flight %s is no list of numbers from 1 to %d, such as 1,64,512", list,
                          (int)MOST);
     }
-    if (body == NULL || !cli_bench_server_start(&server, s, count)) {
+    if (body == NULL || !cli_bench_server_start(&b.server, s, count)) {
         free(body);
         return CLI_NOT_DONE;
     }
-    if (server.here && !s->quiet)
+    if (b.server.here && !s->quiet)
         fputs("ferry: mem: does not leave a process, so the server is a second handle in this one\n", stderr);
     b.f = cli_open(s, &(const cli_wishes){.close_ms = 2000, .on_drop = count_drop, .arg = &b});
-    if ((s->route != NULL && count) || cli_bench_server_wait(&server, b.f))
+    if ((s->route != NULL && count) || cli_bench_server_wait(&b.server, b.f))
         code = run_all(&b, list, run);
     ferry_close(b.f);
-    cli_bench_server_stop(&server);
+    cli_bench_server_stop(&b.server);
     free(b.ring);
     free(b.began);
     free(body);

@@ -87,7 +87,7 @@ static const cli_option dead_purge[] = {
 
 static const cli_option doctor[] = {
     {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "to connect [5s]"},
-    {0, "full", CLI_FLAG, AT(full), NULL, "what the transport says as one line of JSON"},
+    {0, "full", CLI_FLAG, AT(full), NULL, "only what the transport says, as one line of JSON"},
     END,
 };
 

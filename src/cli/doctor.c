@@ -1,4 +1,4 @@
-/* One line a finding, "name: value", good ones plain, bad ones red where stdout is a terminal. */
+/* One line a finding, good ones plain, bad ones red where stdout is a terminal. */
 #include "doctor.h"
 #include "handle.h"
 #include "json.h"
@@ -18,8 +18,15 @@ static bool colour(void)
     return isatty(STDOUT_FILENO) && (none == NULL || none[0] == '\0');
 }
 
+static bool bare; /* --full: only the JSON on stdout, what is bad on stderr */
+
 static void print_line(const char *name, const char *value, bool bad)
 {
+    if (bare) {
+        if (bad)
+            cli_result_complain(0, name, value);
+        return;
+    }
     bool red = bad && colour();
 
     printf("%s%-14s %s%s\n", red ? "\033[31m" : "", name, value, red ? "\033[0m" : "");
@@ -115,6 +122,8 @@ static void print_findings(const ferry_value *map)
     for (size_t i = 0; i < ferry_count(map); i++) {
         const char *name = ferry_as_string(ferry_key_at(map, i), "?");
         const ferry_value *v = ferry_at(map, i);
+        if (strcmp(name, "url") == 0 || strcmp(name, "version") == 0)
+            continue; /* said already */
         if (strcmp(name, "warnings") != 0) {
             print_finding("", name, v, false);
             continue;
@@ -148,6 +157,7 @@ int cli_doctor_run(const cli_command *command, const cli_settings *s, int count,
 
     if (count > 0)
         return cli_usage(command, "takes no argument: leave out '%s'", arguments[0]);
+    bare = s->full;
     f = cli_open(s, &(const cli_wishes){.close_ms = CLOSE_MS});
     print_line("ferry", ferry_version(), false);
     print_url(s);

@@ -141,6 +141,8 @@ static int drain(ferry *f, const cli_settings *s)
                 cli_exec_running());
     ferry_stop(f);
     ended = ferry_close(f);
+    if (cli_signals_twice())
+        return CLI_SIGNAL;
     if (ended == FERRY_OK)
         return CLI_DONE;
     if (cli_exec_running() > 0)

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static atomic_bool came;
+static atomic_bool came, twice;
 static int bell = -1;
 static cli_signal_fn *on_first, *on_second;
 static void *on_arg;
@@ -22,6 +22,7 @@ static void *watch(void *unused)
         if (sigwait(&watched, &which) != 0)
             continue;
         if (atomic_exchange(&came, true)) {
+            atomic_store(&twice, true);
             if (on_second != NULL)
                 on_second(on_arg);
             _exit(CLI_SIGNAL);
@@ -57,6 +58,11 @@ bool cli_signals_start(cli_signal_fn *first, cli_signal_fn *second, void *arg)
 bool cli_signals_came(void)
 {
     return atomic_load(&came);
+}
+
+bool cli_signals_twice(void)
+{
+    return atomic_load(&twice);
 }
 
 int cli_signals_fd(void)

@@ -11,6 +11,7 @@ typedef void cli_signal_fn(void *arg);
  * may be NULL. false = no thread or descriptor to be had. */
 bool cli_signals_start(cli_signal_fn *first, cli_signal_fn *second, void *arg);
 bool cli_signals_came(void);
+bool cli_signals_twice(void); /* the second came too: whoever else ends the process first must exit with CLI_SIGNAL */
 int  cli_signals_fd(void); /* readable from the first signal on; -1 before start */
 
 #endif

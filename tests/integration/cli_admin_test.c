@@ -68,6 +68,11 @@ CLI_TEST(doctor_says_all_well)
     CHECK_HAS(r.out, "connected ");
     CHECK_HAS(r.out, "NO_SERVICE after ");
     CHECK_HAS(r.out, "all well\n");
+    r = test_sh("ferry doctor --full");
+    CHECK_INT(r.code, 0);
+    CHECK_INT(r.out[0], '{');
+    CHECK_HAS(r.out, "\"transport\":\"file\"");
+    CHECK_INT(strchr(r.out, '\n') - r.out + 1, strlen(r.out));
 }
 
 CLI_TEST(doctor_says_what_is_wrong_and_no_secret)
