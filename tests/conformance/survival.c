@@ -57,12 +57,36 @@ static pid_t start(void)
 
 /* ---- The account ---------------------------------------------------------------------------------------------------- */
 
+enum { PROCESSES = 8 };
+
 typedef struct account {
     int   fd, posts, done; /* done: messages whose handler ended at least once */
     off_t at;              /* read so far */
     int  *ended, *open_in; /* for each message: times; the process that began it last */
     int   again, wrong;
+    struct {
+        int pid, number; /* the message that it began last */
+    } last[PROCESSES];
 } account;
+
+/* The only worker of a process stands in the handler of the message that it began last, also while that has written its "end" and has
+ * not returned yet. */
+static bool stood_in_it(const account *a, int pid, int number)
+{
+    for (int i = 0; i < PROCESSES; i++)
+        if (a->last[i].pid == pid)
+            return a->last[i].number == number;
+    return false;
+}
+
+static void note_last(account *a, int pid, int number)
+{
+    int i = 0;
+    while (i < PROCESSES - 1 && a->last[i].pid && a->last[i].pid != pid)
+        i++;
+    a->last[i].pid = pid;
+    a->last[i].number = number;
+}
 
 static void account_begin(account *a, int posts)
 {
@@ -82,14 +106,16 @@ static void account_end(account *a)
 
 static void read_begin(account *a, int number, int pid)
 {
-    if (a->ended[number]) {
-        a->wrong++;
-        fprintf(stderr, "message %d was handled by process %d although a handler of process %d had ended\n", number, pid, a->open_in[number]);
-    } else if (a->open_in[number]) {
+    int before = a->open_in[number];
+    if (before && stood_in_it(a, before, number)) {
         a->again++;
-        fprintf(stderr, "message %d stood in a handler of process %d at a kill, and was handled again\n", number, a->open_in[number]);
+        fprintf(stderr, "message %d stood in a handler of process %d at a kill, and was handled again\n", number, before);
+    } else if (before) {
+        a->wrong++;
+        fprintf(stderr, "message %d was handled by process %d although process %d had done with it\n", number, pid, before);
     }
     a->open_in[number] = pid;
+    note_last(a, pid, number);
 }
 
 static void read_line(account *a, const char *line)
