@@ -3,7 +3,13 @@
 
 #include "backends/file/lock.h"
 
-enum { PAGE_BYTES = 4096, LOCK_MS = 20, AGAIN_MS = 50, LEAVE_BYTES = 1 << 20 };
+enum {
+    PAGE_BYTES = 4096,
+    LOCK_MS = 20,
+    AGAIN_MS = 50,     /* after one that could not finish, for somebody reads */
+    HARD_AGAIN_MS = 5, /* the same, when the log is long already */
+    LEAVE_BYTES = 1 << 20
+};
 
 /* True: all of the log is in the database now. */
 static bool run(ferry__file *f, int mode)
@@ -47,7 +53,6 @@ void ferry__checkpoint_maybe(ferry__file *f)
     int64_t bytes = (int64_t)f->store.wal_pages * PAGE_BYTES;
     if (bytes < f->wal_soft || f->now_ms < f->checkpoint_at_ms)
         return;
-    f->checkpoint_at_ms = f->now_ms + AGAIN_MS;
     if (!ferry__page_lock_checkpoint(&f->page))
         return;
     const ferry__page_header *h = &f->page.file->header;
@@ -59,6 +64,8 @@ void ferry__checkpoint_maybe(ferry__file *f)
     else
         run_locked(f, SQLITE_CHECKPOINT_PASSIVE);
     ferry__page_unlock_checkpoint(&f->page);
+    if (f->store.wal_pages)
+        f->checkpoint_at_ms = f->now_ms + (bytes >= f->wal_hard ? HARD_AGAIN_MS : AGAIN_MS);
 }
 
 void ferry__checkpoint_last(ferry__file *f)
