@@ -49,7 +49,7 @@ CLI_TEST(a_failing_command_fails_the_call)
 CLI_TEST(the_environment_tells_the_message)
 {
     cli_serve("some.env --exec 'env | grep ^FERRY_MSG_ | sort'", "FERRY_MSG_KEY=stale");
-    test_output r = test_sh("ferry put some.env -r --key k7 -H x-user=ada -H X-USER=eve -t 5s");
+    test_output r = test_sh("ferry put some.env -r --key k7 -H x-user=ada -H X-USER=eve -t 4900");
     CHECK_HAS(r.out, "FERRY_MSG_ROUTE=some.env\n");
     CHECK_HAS(r.out, "FERRY_MSG_VERB=put\n");
     CHECK_HAS(r.out, "FERRY_MSG_KEY=k7\n");
