@@ -187,6 +187,7 @@ static void set_up(SSL_CTX *ctx, const ferry__stream_options *o)
 static SSL_CTX *make_context(const ferry__stream_options *o, ferry_status *status, char *why)
 {
     OPENSSL_init_ssl(OPENSSL_INIT_NO_ATEXIT, NULL); /* a thread of ours may still be in OpenSSL while the program exits */
+    ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     *status = FERRY_NO_MEMORY;
     ferry__why(why, "out of memory for TLS");

@@ -14,39 +14,50 @@ bool ferry__tls_no_memory(void)
     return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
 }
 
-static bool was_for_password(unsigned long error)
+typedef enum fault { OTHER, EMPTY, LOCKED, MISMATCH } fault;
+
+static fault fault_of(unsigned long error)
 {
-    int reason = ERR_GET_REASON(error);
-    return ERR_GET_LIB(error) == ERR_LIB_PEM &&
-           (reason == PEM_R_BAD_PASSWORD_READ || reason == PEM_R_PROBLEMS_GETTING_PASSWORD ||
-            reason == PEM_R_BAD_DECRYPT);
+    int lib = ERR_GET_LIB(error), reason = ERR_GET_REASON(error);
+    if (lib == ERR_LIB_X509 && reason == X509_R_KEY_VALUES_MISMATCH)
+        return MISMATCH;
+    if (lib == ERR_LIB_CRYPTO && reason == ERR_R_INTERRUPTED_OR_CANCELLED)
+        return LOCKED;
+    if (lib == ERR_LIB_PEM && (reason == PEM_R_BAD_PASSWORD_READ || reason == PEM_R_PROBLEMS_GETTING_PASSWORD))
+        return LOCKED;
+    if ((lib == ERR_LIB_PEM && reason == PEM_R_NO_START_LINE) ||
+        (lib == ERR_LIB_X509 && reason == X509_R_NO_CERTIFICATE_OR_CRL_FOUND))
+        return EMPTY;
+    return OTHER;
 }
 
-static bool any_for_password(void)
+/* The worst that any of the errors tells: OpenSSL reports one failure several times, on each floor in other words. */
+static fault worst_fault(void)
 {
-    bool any = false;
+    fault worst = OTHER;
     for (unsigned long error; (error = ERR_get_error()) != 0;)
-        any |= was_for_password(error) ||
-               (ERR_GET_LIB(error) == ERR_LIB_CRYPTO && ERR_GET_REASON(error) == ERR_R_INTERRUPTED_OR_CANCELLED);
-    return any;
+        worst = fault_of(error) > worst ? fault_of(error) : worst;
+    return worst;
 }
 
 bool ferry__tls_file_words(const char *what, const char *path, char *why)
 {
-    unsigned long last = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(last);
-    if (ferry__tls_no_memory())
+    if (ferry__tls_no_memory()) {
         ferry__why(why, "out of memory for the %s file %s", what, path);
-    else if (ERR_GET_LIB(last) == ERR_LIB_X509 && ERR_GET_REASON(last) == X509_R_KEY_VALUES_MISMATCH)
+        return false;
+    }
+    bool key = strcmp(what, "key") == 0;
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+    fault f = worst_fault();
+    if (f == MISMATCH)
         ferry__why(why, "the %s file %s holds the key of another certificate", what, path);
-    else if (ERR_GET_LIB(last) == ERR_LIB_PEM && ERR_GET_REASON(last) == PEM_R_NO_START_LINE)
-        ferry__why(why, "the %s file %s holds nothing of the kind in PEM (\"-----BEGIN ...\")", what, path);
-    else if (strcmp(what, "key") == 0 && any_for_password())
-        ferry__why(why, "the %s file %s is locked by a password: store it without (openssl pkey -in … -out …)", what,
+    else if (f == LOCKED)
+        ferry__why(why, "the %s file %s is locked by a password: store it without (openssl pkey -in %s)", what, path,
                    path);
+    else if (f == EMPTY || !reason || key)
+        ferry__why(why, "the %s file %s holds no %s in PEM", what, path, key ? "private key" : "certificate");
     else
-        ferry__why(why, "the %s file %s cannot be used: %s", what, path,
-                   reason ? reason : "no certificate or key in PEM");
+        ferry__why(why, "the %s file %s cannot be used: %s", what, path, reason);
     return false;
 }
 
@@ -165,17 +176,21 @@ static bool is_too_old(int reason)
            reason == SSL_R_VERSION_TOO_LOW || reason == SSL_R_NO_PROTOCOLS_AVAILABLE;
 }
 
-/* The first of them is the cause; later ones tell what failed in consequence. */
-static int first_reason(void)
+/* The first one of TLS itself is the cause: before it stand details of other parts, after it what failed in consequence. */
+static unsigned long first_error(void)
 {
-    unsigned long error = ERR_peek_error();
-    return ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    unsigned long first = ERR_peek_error(), error;
+    while ((error = ERR_get_error()) != 0)
+        if (ERR_GET_LIB(error) == ERR_LIB_SSL)
+            return error;
+    return first;
 }
 
 ferry_status ferry__tls_words(const SSL *ssl, const char *peer, const char *name, const char *note, char *why)
 {
-    int reason = first_reason();
-    const char *text = ERR_reason_error_string(ERR_peek_error());
+    unsigned long error = first_error();
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    const char *text = ERR_reason_error_string(error);
     if (reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
         verify_words(SSL_get_verify_result(ssl), peer, name, note, why);
         return FERRY_DENIED;

@@ -4,8 +4,9 @@
 #include "test.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -16,8 +17,14 @@
 static void *play(void *arg)
 {
     kit_peer *p = arg;
-    for (int fd; (fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0; close(fd))
+    sigset_t pipe;
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE); /* only here: the stream must not raise it */
+    pthread_sigmask(SIG_BLOCK, &pipe, NULL);
+    for (int fd; (fd = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0; close(fd)) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         p->script(fd, p->arg);
+    }
     return NULL;
 }
 
@@ -134,13 +141,16 @@ void kit_quiet(int fd, void *arg)
 
 /* ---- The stream ----------------------------------------------------------------------------------------------------- */
 
-static char lines[4096];
+static char            lines[4096];
+static pthread_mutex_t lines_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void note_line(int level, const char *line, void *arg)
 {
     (void)arg;
+    pthread_mutex_lock(&lines_lock);
     size_t at = strlen(lines);
     snprintf(lines + at, sizeof lines - at, "%d %s\n", level, line);
+    pthread_mutex_unlock(&lines_lock);
 }
 
 const ferry__log kit_log = {note_line, NULL};

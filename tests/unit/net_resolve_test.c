@@ -97,10 +97,10 @@ TEST(the_owner_is_woken_once)
     ferry_status status;
     close_gate();
     ferry__resolve *r = ferry__resolve_start("slow.test", "80", count_up, &woken);
-    CHECK_SOON(asked == 1, 5000);
+    CHECK_SOON(atomic_load(&asked) == 1, 5000);
     CHECK(!ferry__resolve_done(r));
     open_gate();
-    CHECK_SOON(woken == 1, 5000);
+    CHECK_SOON(atomic_load(&woken) == 1, 5000);
     CHECK(ferry__resolve_done(r));
     CHECK_NOT_NULL(ferry__resolve_list(r, &status, &why));
     ferry__resolve_free(r);
@@ -114,7 +114,7 @@ TEST(let_go_before_the_answer)
     atomic_int woken = 0;
     close_gate();
     ferry__resolve_free(ferry__resolve_start("slow.test", "80", count_up, &woken));
-    CHECK_SOON(asked == 1, 5000);
+    CHECK_SOON(atomic_load(&asked) == 1, 5000);
     open_gate();
     ferry__resolve *r = ferry__resolve_start("one.test", "80", count_up, &woken);
     CHECK_SOON(ferry__resolve_done(r), 5000);
@@ -134,7 +134,7 @@ TEST(name_servers_that_never_answer_gather_no_threads)
     }
     CHECK_INT(started, 32);
     open_gate();
-    CHECK_SOON(asked == 32, 5000);
+    CHECK_SOON(atomic_load(&asked) == 32, 5000);
     close(gate);
 }
 
@@ -184,7 +184,7 @@ TEST(a_stream_freed_while_its_name_is_looked_up)
     ferry__stream_options o = {.host = "slow.test", .port = "80", .connect_ms = 5000, .in_max = 100, .out_max = 100};
     close_gate();
     ferry__stream *s = kit_open(NULL, &o);
-    CHECK_SOON(asked == 1, 5000);
+    CHECK_SOON(atomic_load(&asked) == 1, 5000);
     CHECK_INT(ferry__stream_fd(s), -1);
     CHECK_INT(ferry__stream_events(s), 0);
     CHECK_INT(ferry__stream_pump(s, ferry__now_ms()), FERRY__RESOLVING);
