@@ -209,6 +209,14 @@ void mem__queue_settled(mem__queue *q, const mem__parcel *p)
     part_of(q, p)->unsettled--;
 }
 
+bool mem__queue_held(const mem__queue *q)
+{
+    for (size_t i = 0; i < q->parts; i++)
+        if (q->part[i].unsettled > 0)
+            return true;
+    return false;
+}
+
 int mem__queue_next_ms(const mem__queue *q, int64_t now_ms)
 {
     if (ferry__list_empty(&q->later))

@@ -81,6 +81,7 @@ void mem__queue_push_later(mem__queue *q, mem__parcel *p, int64_t due_ms);
 /* The next message that `who` may have; NULL: none now. */
 mem__parcel *mem__queue_pull(mem__queue *q, mem__endpoint *who, int64_t now_ms);
 void         mem__queue_settled(mem__queue *q, const mem__parcel *p); /* one that was pulled is done with */
+bool         mem__queue_held(const mem__queue *q); /* somebody has unsettled messages of it */
 int          mem__queue_next_ms(const mem__queue *q, int64_t now_ms);
 void         mem__parcel_free(mem__parcel *p);
 

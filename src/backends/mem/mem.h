@@ -37,5 +37,12 @@ enum { MEM__DONE, MEM__RETRY, MEM__BURIED, MEM__BACK };
 
 void mem__ring(mem__endpoint *e);
 void mem__hand_answers(mem__endpoint *e);
+void mem__ring_listeners(mem__hub *h, const mem__queue *q, const mem__endpoint *but); /* the hub's lock held */
+
+void mem__settle(void *self, ferry__frame *f);
+void mem__retry(void *self, ferry__frame *f, int delay_ms);
+void mem__bury(void *self, ferry__frame *f, const char *box, const void *bytes, size_t length);
+void mem__hand_back(void *self, ferry__frame *f);
+void mem__push_settled(mem__endpoint *e); /* the hub's lock held */
 
 #endif

@@ -63,7 +63,7 @@ static ferry_status mem_open(void *self, ferry__up *up, const ferry__config *con
     return FERRY_OK;
 }
 
-static void ring_listeners(mem__hub *h, const mem__queue *q, const mem__endpoint *but)
+void mem__ring_listeners(mem__hub *h, const mem__queue *q, const mem__endpoint *but)
 {
     for (size_t i = 0; i < 64; i++)
         for (mem__endpoint *e = h->endpoints[i]; e; e = e->next)
@@ -84,7 +84,7 @@ static void give_back(mem__endpoint *e)
         p->begun = false;
         mem__queue_settled(p->queue, p);
         mem__queue_push_front(p->queue, p);
-        ring_listeners(e->hub, p->queue, e);
+        mem__ring_listeners(e->hub, p->queue, e);
     }
 }
 
@@ -287,7 +287,7 @@ static void push_staged(mem__endpoint *e)
         ferry__frames_add(&e->outcomes, f);
         mem__queue *q = queue_of(e, target);
         if (q && q != last)
-            ring_listeners(e->hub, q, e);
+            mem__ring_listeners(e->hub, q, e);
         last = q;
     }
 }
@@ -312,95 +312,6 @@ static void push_replies(mem__endpoint *e)
         mem__ring(last);
 }
 
-/* ---- settling ---- */
-
-static void note_settle(mem__endpoint *e, ferry__frame *f, unsigned how)
-{
-    f->tag[1] = how;
-    ferry__frames_add(&e->settled, f);
-}
-
-static void mem_settle(void *self, ferry__frame *f)
-{
-    note_settle(self, f, MEM__DONE);
-}
-
-static void mem_retry(void *self, ferry__frame *f, int delay_ms)
-{
-    mem__parcel *p = (mem__parcel *)(uintptr_t)f->tag[0];
-    p->due_ms = ferry__now_ms() + delay_ms;
-    note_settle(self, f, MEM__RETRY);
-}
-
-static void mem_hand_back(void *self, ferry__frame *f)
-{
-    note_settle(self, f, MEM__BACK);
-}
-
-static mem__record *make_record(const char *box, const ferry__id *id, const void *bytes, size_t length)
-{
-    char text[FERRY__ID_TEXT];
-    ferry__id_print(id, text);
-    mem__record *r = ferry__zalloc(sizeof *r);
-    if (!r)
-        return NULL;
-    r->box = ferry__strdup(box);
-    r->id = ferry__strdup(text);
-    r->bytes = ferry__alloc(length);
-    r->length = length;
-    if (r->box && r->id && r->bytes) {
-        memcpy(r->bytes, bytes, length);
-        return r;
-    }
-    ferry__free(r->box);
-    ferry__free(r->id);
-    ferry__free(r->bytes);
-    ferry__free(r);
-    return NULL;
-}
-
-static void mem_bury(void *self, ferry__frame *f, const char *box, const void *bytes, size_t length)
-{
-    mem__endpoint *e = self;
-    mem__record *r = make_record(box, &f->id, bytes, length);
-    if (!r) {
-        mem_retry(self, f, 1000); /* nothing is lost: it is tried again when there may be memory */
-        return;
-    }
-    lock(e);
-    r->cursor = ++e->hub->cursor;
-    *e->hub->dead_end = r;
-    e->hub->dead_end = &r->next;
-    unlock(e);
-    note_settle(e, f, MEM__BURIED);
-}
-
-/* The core may have counted an attempt on its own copy: the parcel carries it on. */
-static void push_settled(mem__endpoint *e)
-{
-    for (ferry__frame *f; (f = ferry__frames_take(&e->settled));) {
-        mem__parcel *p = (mem__parcel *)(uintptr_t)f->tag[0];
-        unsigned how = (unsigned)f->tag[1];
-        ferry__list_remove(&p->node);
-        mem__queue_settled(p->queue, p);
-        p->frame->attempt = f->attempt;
-        p->begun = false;
-        if (how == MEM__BURIED && e->hub->known)
-            mem__known_forget(e->hub->known, &f->id);
-        if (how == MEM__RETRY)
-            mem__queue_push_later(p->queue, p, p->due_ms);
-        else if (how == MEM__BACK)
-            mem__queue_push_front(p->queue, p);
-        if (how == MEM__RETRY || how == MEM__BACK)
-            ring_listeners(e->hub, p->queue, how == MEM__BACK ? e : NULL);
-        else if (p->frame->partition > 0)
-            ring_listeners(e->hub, p->queue, e); /* the part may be free for another */
-        if (how == MEM__DONE || how == MEM__BURIED)
-            mem__parcel_free(p);
-        ferry__frame_unref(f);
-    }
-}
-
 static void mem_flush(void *self)
 {
     mem__endpoint *e = self;
@@ -409,7 +320,7 @@ static void mem_flush(void *self)
         return;
     lock(e);
     push_replies(e);
-    push_settled(e);
+    mem__push_settled(e);
     push_staged(e);
     unlock(e);
     e->settled_now += settled;
@@ -476,7 +387,9 @@ static void hand_probes(mem__endpoint *e)
         e->probes = t->next;
         lock(e);
         mem__queue *q = queue_of(e, t);
-        ferry__presence is = !q || !q->served ? FERRY__NEVER : q->listeners ? FERRY__ALIVE : FERRY__GONE;
+        ferry__presence is = !q || !q->served                     ? FERRY__NEVER
+                             : q->listeners || mem__queue_held(q) ? FERRY__ALIVE
+                                                                  : FERRY__GONE;
         unlock(e);
         e->up->probed(e->up, t, is);
     }
@@ -591,10 +504,10 @@ const ferry__backend ferry__mem_backend = {
     .credit = mem_credit,
     .send = mem_send,
     .flush = mem_flush,
-    .settle = mem_settle,
-    .retry = mem_retry,
-    .bury = mem_bury,
-    .hand_back = mem_hand_back,
+    .settle = mem__settle,
+    .retry = mem__retry,
+    .bury = mem__bury,
+    .hand_back = mem__hand_back,
     .wait = mem_wait,
     .wake = mem_wake,
     .pump = mem_pump,

@@ -11,6 +11,7 @@
 #include "ends/serve.h"
 #include "data/route.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,16 +101,28 @@ ferry_status ferry_serve(ferry *f)
     return status;
 }
 
-/* A signal may reach a thread late, when ferry_run is over and the handle gone: its handler touches nothing but these. */
-static ferry__bell stops;
+/* A signal may reach a thread late, when ferry_run is over and the handle gone: its handler touches nothing but these. A semaphore,
+ * since sem_post(3) is safe there and sem_wait(3) is seen by tools that defer signals to blocking calls. */
+static sem_t stops;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 static atomic_uint signals;
 static atomic_uint runs;
+
+static void make_stops(void)
+{
+    sem_init(&stops, 0, 0);
+}
+
+void ferry__stops_init(void)
+{
+    pthread_once(&once, make_stops);
+}
 
 static void on_signal(int number)
 {
     (void)number;
     atomic_fetch_add(&signals, 1);
-    ferry__bell_ring(&stops);
+    sem_post(&stops);
 }
 
 /* Called in signal handlers as well: atomics and a futex, nothing else. */
@@ -117,18 +130,29 @@ void ferry_stop(ferry *f)
 {
     if (!f)
         return;
+    atomic_fetch_add(&f->stoppers, 1);
     atomic_store(&f->stopping, true);
-    ferry__bell_ring(&stops);
     if (f->link.backend)
         f->link.backend->wake(f->link.self);
+    sem_post(&stops);
+    atomic_fetch_sub(&f->stoppers, 1);
 }
 
+static void nap(void)
+{
+    ferry__bell bell = {0};
+    ferry__bell_sleep(&bell, 0, 1, false);
+}
+
+/* With several ferry_run in one process a post may reach the wrong one: it passes it on. */
 static void wait_for_stop(ferry *f, unsigned before)
 {
-    for (unsigned seen = ferry__bell_seen(&stops); !atomic_load(&f->stopping); seen = ferry__bell_seen(&stops)) {
-        if (atomic_load(&signals) != before)
-            return;
-        ferry__bell_sleep(&stops, seen, -1, false);
+    while (!atomic_load(&f->stopping) && atomic_load(&signals) == before) {
+        sem_wait(&stops);
+        if (atomic_load(&runs) > 1) {
+            sem_post(&stops);
+            nap();
+        }
     }
 }
 
@@ -190,11 +214,10 @@ static void wait_undriven(ferry *f)
 {
     ferry__link *l = &f->link;
     for (; l->driver; ferry__link_lock(l)) {
-        ferry__bell bell = {0};
         if (l->sleeping)
             l->backend->wake(l->self);
         ferry__link_unlock(l);
-        ferry__bell_sleep(&bell, 0, 1, false);
+        nap();
     }
 }
 
@@ -230,6 +253,8 @@ static ferry_status close_open(ferry *f)
     cancel_all(f);
     ferry__link_unlock(&f->link);
     int64_t grace_ms = ferry__now_ms() + 20; /* what is idle ends at once; who outstayed has had his time */
+    while (atomic_load(&f->stoppers) > 0)
+        nap(); /* who stopped us may still be in there */
     good = ferry__jobs_stop(&f->link, grace_ms > until_ms ? grace_ms : until_ms) && good;
     ferry__link_stop_background(&f->link);
     shut(f);

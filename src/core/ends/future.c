@@ -106,7 +106,9 @@ static ferry_status peer_of(ferry *f, const ferry__orders *o, ferry__peer **peer
 static void warn_of_itself(const ferry *f, const ferry__peer *peer)
 {
     if (ferry__inside == f && f->workers == 1 && ferry__serves(f, peer->name))
-        ferry__log_print(&f->link.log, LOG_WARNING, "a handler of the only worker calls '%s', which the same handle serves: give it more workers", peer->name);
+        ferry__log_print(&f->link.log, LOG_WARNING,
+                         "a handler of the only worker calls '%s', which the same handle serves: give it more workers",
+                         peer->name);
 }
 
 /* With the lock held. Afterwards a posted one may be gone. */

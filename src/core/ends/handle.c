@@ -108,6 +108,7 @@ ferry *ferry_open(const char *url, const ferry_options *options)
         return NULL;
     atomic_init(&f->refs, 1);
     f->forks = ferry__fork_count();
+    ferry__stops_init();
     ferry__link_init(&f->link, &ferry__serve_hooks, &(ferry__log){NULL, NULL});
     ferry__list_init(&f->requests);
     ferry__serve_init(f);

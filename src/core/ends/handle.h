@@ -25,6 +25,7 @@ struct ferry {
     void          *arg;
 
     atomic_bool   stopping; /* ferry_stop: also from a signal handler */
+    atomic_int    stoppers; /* threads inside ferry_stop */
     bool          draining, quiet, closed; /* quiet: drained, and said so */
     bool          serving;
     ferry__router router;
@@ -49,6 +50,7 @@ static inline ferry *ferry__handle_ref(ferry *f)
     atomic_fetch_add_explicit(&f->refs, 1, memory_order_relaxed);
     return f;
 }
+void ferry__stops_init(void); /* once a process, before a handle can be stopped */
 void ferry__handle_unref(ferry *f);
 void ferry__handle_free_forked(ferry *f); /* in a forked child, where nobody else is inside */
 

@@ -18,7 +18,8 @@ const ferry__setting ferry__core_settings[] = {
     {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
      "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
-    {"durable", FERRY__FLAG, "no", 0, 0, NULL, "refuse a transport or broker that would lose an accepted post when it is killed"},
+    {"durable", FERRY__FLAG, "no", 0, 0, NULL,
+     "refuse a transport or broker that would lose an accepted post when it is killed"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };
 

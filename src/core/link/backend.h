@@ -173,7 +173,9 @@ typedef struct ferry__backend {
     void (*abandon)(void *self); /* after a fork, in the child: free memory; touch no socket, no lock, no file */
 
     ferry_status (*listen)(void *self, ferry__source *source);
-    void (*unlisten)(void *self, ferry__source *source); /* nothing more from it; what was handed up stays ours */
+    /* Nothing more from it. What was handed up stays ours, and while some of it is unsettled the name counts as served, where the
+     * transport can tell: its callers still get their answers. */
+    void (*unlisten)(void *self, ferry__source *source);
     /* So many more may be handed up; starts at 0. Negative: so many fewer, as far as the transport can; what comes in spite of it is
      * taken. */
     void (*credit)(void *self, ferry__source *source, int frames);

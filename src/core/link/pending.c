@@ -159,7 +159,8 @@ static void end_late(ferry__link *l, ferry__pending *p)
         ferry__why(why, "no answer from '%s' within %lld ms", ferry__frame_text(p->frame, p->frame->route),
                    (long long)(p->frame->deadline_ms - p->started_ms));
     else
-        ferry__why(why, "not accepted by the broker before the deadline%s%.200s", p->why ? ": " : "", p->why ? p->why : "");
+        ferry__why(why, "not accepted by the broker before the deadline%s%.200s", p->why ? ": " : "",
+                   p->why ? p->why : "");
     ferry__pending_end(l, p, status, known(p), why);
 }
 
