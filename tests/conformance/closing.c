@@ -274,6 +274,35 @@ CONFORMANCE(stop_takes_nothing_new)
     kit_close(s);
 }
 
+static void *call_until_stopped(void *arg)
+{
+    caller *c = arg;
+    ferry_status s = FERRY_OK;
+    while (s == FERRY_OK) {
+        ferry_reply *r = ferry_put(c->f, "calc.echo", ferry_int(1), NULL);
+        s = ferry_reply_status(r);
+        ferry_reply_free(r);
+    }
+    CHECK_STATUS(s, FERRY_CLOSED);
+    return NULL;
+}
+
+CONFORMANCE(stop_while_others_call)
+{
+    enum { THREADS = 4 };
+    pthread_t threads[THREADS];
+    ferry *s = kit_serve("calc.echo", kit_echo, NULL);
+    caller c = {.f = kit_open(NULL)};
+    for (int i = 0; i < THREADS; i++)
+        CHECK_INT(pthread_create(&threads[i], NULL, call_until_stopped, &c), 0);
+    CHECK_SOON(kit_stat(c.f, "calls_ok") > 200, KIT_SOON_MS);
+    ferry_stop(c.f);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    kit_close(c.f);
+    kit_close(s);
+}
+
 CONFORMANCE(stop_lets_handlers_finish)
 {
     kit_gate gate = {0};

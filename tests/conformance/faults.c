@@ -157,6 +157,21 @@ CONFORMANCE(doubled_posts_are_handled_once)
     CHECK_INT(atomic_load(&x.count), POSTS);
 }
 
+CONFORMANCE_WITH(doubled_posts_are_handled_once_by_two_servers, .needs = "remembers")
+{
+    enum { POSTS = 40 };
+    scene x = {0};
+    begin(&x, "dup=1");
+    ferry *second = kit_serve("calc.count", kit_count, &x.count);
+    for (int i = 0; i < POSTS; i++)
+        CHECK_STATUS(ferry_post_no_wait(x.c, "calc.count", ferry_int(i), NULL), FERRY_OK);
+    CHECK_STATUS(ferry_flush(x.c, KIT_SOON_MS), FERRY_OK);
+    CHECK_SOON(atomic_load(&x.count) >= POSTS, KIT_SOON_MS);
+    end(&x);
+    kit_close(second);
+    CHECK_INT(atomic_load(&x.count), POSTS);
+}
+
 CONFORMANCE(doubled_answers_are_dropped)
 {
     scene x = {0};

@@ -234,6 +234,38 @@ CONFORMANCE(deferred_answer_from_another_thread)
     kit_close(s);
 }
 
+enum { MANY = 100 };
+
+typedef struct crowd {
+    atomic_int     count;
+    ferry_request *waiting[MANY];
+} crowd;
+
+static void join_the_crowd(ferry_request *req, void *arg)
+{
+    crowd *c = arg;
+    c->waiting[atomic_load(&c->count)] = ferry_defer(req);
+    atomic_fetch_add(&c->count, 1);
+}
+
+CONFORMANCE(many_deferred_at_once)
+{
+    crowd waiting = {0};
+    ferry_future *f[MANY];
+    ferry *s = kit_serve("later.crowd", join_the_crowd, &waiting), *c = kit_open(NULL);
+    for (int i = 0; i < MANY; i++)
+        f[i] = ferry_async(c, FERRY_POST, "later.crowd", ferry_int(i), NULL);
+    CHECK_SOON(atomic_load(&waiting.count) == MANY, KIT_SOON_MS); /* with one worker: each gives it back */
+    for (int i = MANY; i-- > 0;) {
+        ferry_respond(waiting.waiting[i], ferry_value_copy(ferry_request_data(waiting.waiting[i])));
+        ferry_done(waiting.waiting[i]);
+    }
+    for (int i = 0; i < MANY; i++)
+        KIT_INT(ferry_await(f[i]), i);
+    kit_close(c);
+    kit_close(s);
+}
+
 static void *fail_parked(void *arg)
 {
     parked *p = arg;

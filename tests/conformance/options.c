@@ -202,6 +202,24 @@ CONFORMANCE(namespaces_apart)
     kit_close(s);
 }
 
+CONFORMANCE_WITH(durable_yes_is_content_here, .needs = "durable")
+{
+    ferry *f = ferry_open(kit_url("", "durable=yes"), NULL);
+    CHECK_STATUS(ferry_wait_ready(f, KIT_SOON_MS), FERRY_OK);
+    kit_close(f);
+}
+
+CONFORMANCE(durable_yes_is_never_ignored)
+{
+    ferry *f = ferry_open(kit_url("", "durable=yes"), FERRY_OPTIONS(.close_ms = 500));
+    ferry_status s = ferry_wait_ready(f, KIT_SOON_MS);
+    CHECK_INT(s == FERRY_OK, test_can("durable"));
+    ferry_reply *r = ferry_get(f, "nobody.home", NULL, FERRY_CALL(.timeout_ms = 500));
+    CHECK_STATUS(ferry_reply_status(r), test_can("durable") ? FERRY_NO_SERVICE : s);
+    ferry_reply_free(r);
+    ferry_close(f);
+}
+
 /* ---- The log -------------------------------------------------------------------------------------------------------- */
 
 static void count_lines(int level, const char *line, void *counter)
