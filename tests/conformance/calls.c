@@ -66,8 +66,8 @@ CONFORMANCE(services_apart)
 static void tell_fields(ferry_request *req, void *arg)
 {
     (void)arg;
-    ferry_value *m = ferry_map("route", ferry_request_route(req), "id", ferry_request_id(req), "key", ferry_request_key(req),
-                               "correlation", ferry_request_correlation(req));
+    ferry_value *m = ferry_map("route", ferry_request_route(req), "id", ferry_request_id(req), "key",
+                               ferry_request_key(req), "correlation", ferry_request_correlation(req));
     ferry_map_put(m, "once", ferry_text(ferry_request_idempotency_key(req)));
     ferry_map_put(m, "headers", ferry_value_copy(ferry_request_headers(req)));
     ferry_map_put(m, "attempt", ferry_int(ferry_request_attempt(req)));
@@ -83,8 +83,9 @@ static const char *field(const ferry_reply *r, const char *name)
 CONFORMANCE(fields_of_a_request)
 {
     ferry *s = kit_serve("tell.all", tell_fields, NULL), *c = kit_open(NULL);
-    ferry_reply *r = ferry_post(c, "tell.all", NULL, FERRY_CALL(.key = "k", .correlation = "corr", .idempotency_key = "once",
-                                                                .timeout_ms = KIT_SOON_MS));
+    ferry_reply *r =
+        ferry_post(c, "tell.all", NULL,
+                   FERRY_CALL(.key = "k", .correlation = "corr", .idempotency_key = "once", .timeout_ms = KIT_SOON_MS));
     CHECK_STR(field(r, "route"), "tell.all");
     CHECK_STR(field(r, "key"), "k");
     CHECK_STR(field(r, "correlation"), "corr");
@@ -274,7 +275,8 @@ CONFORMANCE(unknown_route)
 
 CONFORMANCE(other_verb)
 {
-    ferry *s = kit_serve_with(NULL, "calc.add", add, NULL, FERRY_HANDLE(.verbs = FERRY_GET | FERRY_PUT)), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(NULL, "calc.add", add, NULL, FERRY_HANDLE(.verbs = FERRY_GET | FERRY_PUT)),
+          *c = kit_open(NULL);
     KIT_ENDS(ferry_post(c, "calc.add", NULL, NULL), FERRY_VERB_NOT_ALLOWED, FERRY_OUTCOME_NOT_EXECUTED);
     KIT_INT(ferry_put(c, "calc.add", ferry_map("x", 1, "y", 2), NULL), 3);
     kit_close(c);

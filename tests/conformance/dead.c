@@ -20,7 +20,8 @@ static ferry_reply *show_only(ferry *f, const char *service)
 {
     ferry_value *dead = kit_dead(f, service);
     CHECK_INT(ferry_count(dead), 1);
-    ferry_reply *r = ferry_admin(f, "dead.show", ferry_map("service", service, "id", text_of(ferry_at(dead, 0), "id")), NULL);
+    ferry_reply *r =
+        ferry_admin(f, "dead.show", ferry_map("service", service, "id", text_of(ferry_at(dead, 0), "id")), NULL);
     ferry_value_free(dead);
     return r;
 }
@@ -39,7 +40,8 @@ CONFORMANCE(five_attempts_then_dead)
 CONFORMANCE(attempts_as_the_route_says)
 {
     atomic_int count = 0;
-    ferry *s = kit_serve_with(NULL, "work.fail", kit_fail, &count, FERRY_HANDLE(.attempts = 2, .backoff_ms = 5)), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(NULL, "work.fail", kit_fail, &count, FERRY_HANDLE(.attempts = 2, .backoff_ms = 5)),
+          *c = kit_open(NULL);
     CHECK_STATUS(ferry_post_no_wait(c, "work.fail", ferry_int(7), CONFIRMED), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     CHECK_INT(atomic_load(&count), 2);
@@ -49,12 +51,15 @@ CONFORMANCE(attempts_as_the_route_says)
 
 CONFORMANCE(dead_letter_keeps_the_whole_message)
 {
-    ferry *s = kit_serve_with(FERRY_OPTIONS(.name = "worker"), "work.fail", kit_fail, NULL, FERRY_HANDLE(.attempts = 2, .backoff_ms = 5));
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.name = "worker"), "work.fail", kit_fail, NULL,
+                              FERRY_HANDLE(.attempts = 2, .backoff_ms = 5));
     ferry *c = kit_open(FERRY_OPTIONS(.name = "sender"));
     ferry_value *headers = ferry_map("lang", "fr");
     int64_t before = (int64_t)time(NULL) * 1000;
-    CHECK_STATUS(ferry_patch_no_wait(c, "work.fail", ferry_map("x", 7),
-                                     FERRY_CALL(.key = "k", .correlation = "corr", .headers = headers, .confirm = FERRY_CONFIRMED)), FERRY_OK);
+    CHECK_STATUS(ferry_patch_no_wait(
+                     c, "work.fail", ferry_map("x", 7),
+                     FERRY_CALL(.key = "k", .correlation = "corr", .headers = headers, .confirm = FERRY_CONFIRMED)),
+                 FERRY_OK);
     ferry_value_free(headers);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     ferry_reply *r = show_only(c, "work");
@@ -110,7 +115,8 @@ static int64_t admin(ferry *c, const char *command, ferry_value *args)
 CONFORMANCE(requeue_brings_it_back)
 {
     mending m = {0};
-    ferry *s = kit_serve_with(NULL, "work.mend", maybe_mended, &m, FERRY_HANDLE(.attempts = 2, .backoff_ms = 5)), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(NULL, "work.mend", maybe_mended, &m, FERRY_HANDLE(.attempts = 2, .backoff_ms = 5)),
+          *c = kit_open(NULL);
     CHECK_STATUS(ferry_post_no_wait(c, "work.mend", ferry_int(7), FERRY_CALL(.correlation = "corr")), FERRY_OK);
     CHECK_SOON(kit_dead_count(c, "work") == 1, KIT_SOON_MS);
     atomic_store(&m.mended, true);

@@ -11,7 +11,8 @@ typedef struct asked {
 static void ask(void *arg)
 {
     asked *a = arg;
-    ferry_reply *r = ferry_await(ferry_async(a->c, a->verb, "slow.echo", NULL, FERRY_CALL(.timeout_ms = a->timeout_ms)));
+    ferry_reply *r =
+        ferry_await(ferry_async(a->c, a->verb, "slow.echo", NULL, FERRY_CALL(.timeout_ms = a->timeout_ms)));
     a->outcome = ferry_reply_outcome(r);
     KIT_ENDS(r, FERRY_TIMEOUT, a->outcome);
 }

@@ -27,7 +27,8 @@ static void answer(ferry_request *req, void *arg)
 
 static void serve_until_killed(ferry_handler_fn *handler, int workers)
 {
-    kit_serve_with(FERRY_OPTIONS(.workers = workers), "mort.work", handler, NULL, FERRY_HANDLE(.attempts = 3, .backoff_ms = 5));
+    kit_serve_with(FERRY_OPTIONS(.workers = workers), "mort.work", handler, NULL,
+                   FERRY_HANDLE(.attempts = 3, .backoff_ms = 5));
     test_ready();
     for (;;)
         pause();
@@ -58,7 +59,8 @@ static void kill_it(pid_t pid)
 
 /* ---- Calls ---------------------------------------------------------------------------------------------------------- */
 
-static void killed_in_the_middle(ferry *c, ferry_future **f, const ferry_verb *verbs, int n, const ferry_call_options *options)
+static void killed_in_the_middle(ferry *c, ferry_future **f, const ferry_verb *verbs, int n,
+                                 const ferry_call_options *options)
 {
     pid_t first = ready(test_spawn(holding_server, "8"));
     for (int i = 0; i < n; i++)

@@ -286,7 +286,8 @@ CONFORMANCE(posts_wait_for_the_link)
     scene x = {0};
     begin(&x, "down=10&outage=150");
     for (int i = 0; i < POSTS; i++)
-        CHECK_STATUS(ferry_post_no_wait(x.c, "calc.count", ferry_int(i), FERRY_CALL(.timeout_ms = KIT_SOON_MS)), FERRY_OK);
+        CHECK_STATUS(ferry_post_no_wait(x.c, "calc.count", ferry_int(i), FERRY_CALL(.timeout_ms = KIT_SOON_MS)),
+                     FERRY_OK);
     CHECK_STATUS(ferry_flush(x.c, KIT_SOON_MS), FERRY_OK);
     CHECK_SOON(atomic_load(&x.count) >= POSTS, KIT_SOON_MS);
     end(&x);

@@ -33,7 +33,8 @@ CONFORMANCE(many_at_once_awaited_in_any_order)
 CONFORMANCE(async_of_what_cannot_be)
 {
     ferry *c = kit_open(NULL);
-    KIT_ENDS(ferry_await(ferry_async(c, (ferry_verb)0, "calc.echo", NULL, NULL)), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
+    KIT_ENDS(ferry_await(ferry_async(c, (ferry_verb)0, "calc.echo", NULL, NULL)), FERRY_INVALID,
+             FERRY_OUTCOME_NOT_SENT);
     KIT_ENDS(ferry_await(ferry_async(c, (ferry_verb)(FERRY_GET | FERRY_PUT), "calc.echo", NULL, NULL)), FERRY_INVALID,
              FERRY_OUTCOME_NOT_SENT);
     KIT_UNDONE(ferry_await(ferry_async(c, FERRY_GET, "nobody.home", NULL, NULL)), FERRY_NO_SERVICE);
@@ -43,7 +44,8 @@ CONFORMANCE(async_of_what_cannot_be)
 CONFORMANCE(await_any_finds_the_ready_one)
 {
     kit_gate gate = {0};
-    ferry *s = kit_serve("calc.echo", kit_echo, NULL), *slow = kit_serve("slow.echo", kit_gated, &gate), *c = kit_open(NULL);
+    ferry *s = kit_serve("calc.echo", kit_echo, NULL), *slow = kit_serve("slow.echo", kit_gated, &gate),
+          *c = kit_open(NULL);
     ferry_future *f[3] = {ferry_async(c, FERRY_GET, "slow.echo", ferry_int(0), NULL), NULL,
                           ferry_async(c, FERRY_GET, "calc.echo", ferry_int(2), NULL)};
     CHECK_INT(ferry_await_any(f, 3, KIT_SOON_MS), 2);

@@ -31,7 +31,8 @@ ferry *kit_open(const ferry_options *options)
 
 static ferry_status ask_stranger(ferry *stranger, const char *service)
 {
-    ferry_reply *r = ferry_get(stranger, test_text("%s.kit-probe", service), NULL, FERRY_CALL(.timeout_ms = test_ms(1500)));
+    ferry_reply *r =
+        ferry_get(stranger, test_text("%s.kit-probe", service), NULL, FERRY_CALL(.timeout_ms = test_ms(1500)));
     ferry_status s = ferry_reply_status(r); /* a timeout is an answer, too: somebody was there to send it to */
     ferry_reply_free(r);
     return s;
@@ -115,7 +116,8 @@ static const char *told(const ferry_reply *r)
     FILE *to = open_memstream(&text, &length);
     ferry_print_errors(r, to);
     fclose(to);
-    const char *kept = test_text("%s (outcome %d)\n  %s", ferry_status_name(ferry_reply_status(r)), (int)ferry_reply_outcome(r), text);
+    const char *kept =
+        test_text("%s (outcome %d)\n  %s", ferry_status_name(ferry_reply_status(r)), (int)ferry_reply_outcome(r), text);
     free(text);
     return kept;
 }
@@ -132,7 +134,8 @@ void kit_ends(const char *file, int line, const char *what, ferry_reply *r, ferr
 {
     consistent(file, line, what, r);
     if (ferry_reply_status(r) != status || ferry_reply_outcome(r) != outcome)
-        test_fail(file, line, "%s ended with %s, not with %s (outcome %d)", what, told(r), ferry_status_name(status), (int)outcome);
+        test_fail(file, line, "%s ended with %s, not with %s (outcome %d)", what, told(r), ferry_status_name(status),
+                  (int)outcome);
     ferry_reply_free(r);
 }
 

@@ -55,7 +55,10 @@ ferry_value *kit_dead(ferry *f, const char *service);
 
 /* run(arg) must take so long. When it took longer although the machine was late by as much, it counts; else two more tries. */
 void kit_takes(int least_ms, int most_ms, void (*run)(void *arg), void *arg);
-enum { KIT_LATE_MS = 50 /* a call ends by its deadline and so much */, KIT_SOON_MS = 8000 /* the limit of a wait that must succeed */ };
+enum {
+    KIT_LATE_MS = 50 /* a call ends by its deadline and so much */,
+    KIT_SOON_MS = 8000 /* the limit of a wait that must succeed */
+};
 
 /* ---- A log that several processes append to, one line a write ---- */
 

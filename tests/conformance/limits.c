@@ -9,7 +9,8 @@ enum { PENDING = 10 };
 
 static void one_more(void *c)
 {
-    KIT_ENDS(ferry_get(c, "slow.echo", NULL, FERRY_CALL(.timeout_ms = KIT_SOON_MS)), FERRY_OVERLOADED, FERRY_OUTCOME_NOT_SENT);
+    KIT_ENDS(ferry_get(c, "slow.echo", NULL, FERRY_CALL(.timeout_ms = KIT_SOON_MS)), FERRY_OVERLOADED,
+             FERRY_OUTCOME_NOT_SENT);
 }
 
 CONFORMANCE(overloaded_at_the_limit_and_not_before)
@@ -71,7 +72,8 @@ CONFORMANCE(as_big_as_allowed)
 CONFORMANCE(too_big_to_send)
 {
     char why[FERRY_WHY_SIZE] = "";
-    ferry *s = kit_serve("calc.echo", kit_echo, NULL), *c = kit_open(NULL), *small = kit_open(FERRY_OPTIONS(.max_message = 2000));
+    ferry *s = kit_serve("calc.echo", kit_echo, NULL), *c = kit_open(NULL),
+          *small = kit_open(FERRY_OPTIONS(.max_message = 2000));
     KIT_ENDS(ferry_get(c, "calc.echo", so_big((1 << 20) + 1), NULL), FERRY_TOO_BIG, FERRY_OUTCOME_NOT_SENT);
     CHECK_STATUS(ferry_post_no_wait(c, "calc.echo", so_big((1 << 20) + 1), FERRY_CALL(.why = why)), FERRY_TOO_BIG);
     CHECK(*why);
@@ -99,7 +101,8 @@ CONFORMANCE(too_big_to_answer)
 CONFORMANCE(headers_are_bounded_and_texts)
 {
     ferry *s = kit_serve("calc.echo", kit_echo, NULL), *c = kit_open(NULL);
-    ferry_value *many = ferry_new_map(), *numbers = ferry_map("n", 1), *list = ferry_list("a"), *big = ferry_map("b", so_big(1 << 20));
+    ferry_value *many = ferry_new_map(), *numbers = ferry_map("n", 1), *list = ferry_list("a"),
+                *big = ferry_map("b", so_big(1 << 20));
     for (int i = 0; i < 20000; i++)
         ferry_value_set(many, test_text("header-%d", i), "a value that takes some room");
     KIT_ENDS(ferry_get(c, "calc.echo", NULL, FERRY_CALL(.headers = many)), FERRY_TOO_BIG, FERRY_OUTCOME_NOT_SENT);
@@ -140,7 +143,8 @@ CONFORMANCE(bombs)
 {
     enum { DEEP = 100000 };
     static const unsigned char maps[] = {0xdf, 0xff, 0xff, 0xff, 0xff}, lists[] = {0xdd, 0xff, 0xff, 0xff, 0xff};
-    static const unsigned char text[] = {0xdb, 0xff, 0xff, 0xff, 0xff, 'x'}, cut[] = {0x92, 0x01}, never[] = {0xc1}, two[] = {0x01, 0x02};
+    static const unsigned char text[] = {0xdb, 0xff, 0xff, 0xff, 0xff, 'x'}, cut[] = {0x92, 0x01}, never[] = {0xc1},
+                               two[] = {0x01, 0x02};
     unsigned char *deep = malloc(DEEP);
     memset(deep, 0x91, DEEP);
     deep[DEEP - 1] = 0x01;
@@ -162,20 +166,24 @@ CONFORMANCE(bombs)
 
 /* ---- Not well formed ------------------------------------------------------------------------------------------------ */
 
-#define LONG_128 "long.123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123"
+#define LONG_128                                                                                                       \
+    "long."                                                                                                            \
+    "1234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012" \
+    "34567890123"
 _Static_assert(sizeof LONG_128 == 128 + 1, "as long as a route may be");
 
 CONFORMANCE(malformed_routes)
 {
-    static const char *const bad[] = {"", ".", "a.", ".a", "a..b", "a b.c", "a.b ", "\xc3\xbc.x", "a/b.c", "a.*", "a.**", "*", "a.b\n", "a:b.c",
-                                      "a.b?c", LONG_128 "4"};
+    static const char *const bad[] = {"",      ".",   "a.",   ".a", "a..b",  "a b.c", "a.b ",  "\xc3\xbc.x",
+                                      "a/b.c", "a.*", "a.**", "*",  "a.b\n", "a:b.c", "a.b?c", LONG_128 "4"};
     ferry *c = kit_open(NULL);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char why[FERRY_WHY_SIZE] = "";
         test_note("route \"%s\"", bad[i]);
         KIT_ENDS(ferry_get(c, bad[i], ferry_int(1), FERRY_CALL(.why = why)), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
         CHECK(*why);
-        KIT_ENDS(ferry_await(ferry_async(c, FERRY_POST, bad[i], ferry_int(1), NULL)), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
+        KIT_ENDS(ferry_await(ferry_async(c, FERRY_POST, bad[i], ferry_int(1), NULL)), FERRY_INVALID,
+                 FERRY_OUTCOME_NOT_SENT);
         CHECK_STATUS(ferry_post_no_wait(c, bad[i], ferry_int(1), NULL), FERRY_INVALID);
     }
     KIT_ENDS(ferry_get(c, NULL, ferry_int(1), NULL), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);

@@ -156,7 +156,8 @@ static void loop_to_the_deadline(void *arg)
 {
     deadline *d = arg;
     atomic_store(&d->times, 0);
-    CHECK(ferry_async_with(d->c, FERRY_POST, "slow.echo", NULL, FERRY_CALL(.timeout_ms = 200), timed_out, &d->times) != 0);
+    CHECK(ferry_async_with(d->c, FERRY_POST, "slow.echo", NULL, FERRY_CALL(.timeout_ms = 200), timed_out, &d->times) !=
+          0);
     LOOP_UNTIL(d->l, atomic_load(&d->times) == 1);
 }
 

@@ -100,7 +100,8 @@ static void pass_and_wait(ferry_request *req, void *arg)
 CONFORMANCE_WITH(within_inherits_cancel, .needs = "cancels")
 {
     passing p = {0};
-    ferry *c = kit_open(NULL), *b = kit_serve("back.slow", kit_gated, &p.gate), *f = kit_serve("front.pass", pass_and_wait, &p);
+    ferry *c = kit_open(NULL), *b = kit_serve("back.slow", kit_gated, &p.gate),
+          *f = kit_serve("front.pass", pass_and_wait, &p);
     p.f = f;
     ferry_future *outer = ferry_async(c, FERRY_POST, "front.pass", NULL, NULL);
     CHECK_SOON(atomic_load(&p.gate.entered) == 1, KIT_SOON_MS);
@@ -117,7 +118,8 @@ CONFORMANCE_WITH(within_inherits_cancel, .needs = "cancels")
 CONFORMANCE(nested_call_ends_by_the_outer_deadline)
 {
     passing p = {0};
-    ferry *c = kit_open(NULL), *b = kit_serve("back.slow", kit_gated, &p.gate), *f = kit_serve("front.pass", pass_and_wait, &p);
+    ferry *c = kit_open(NULL), *b = kit_serve("back.slow", kit_gated, &p.gate),
+          *f = kit_serve("front.pass", pass_and_wait, &p);
     p.f = f;
     ferry_reply *r = ferry_post(c, "front.pass", NULL, FERRY_CALL(.timeout_ms = 300));
     CHECK_STATUS(ferry_reply_status(r), FERRY_TIMEOUT);

@@ -20,10 +20,13 @@ CONFORMANCE(call_options_of_another_size)
     o.tail[23] = 1;
     KIT_ENDS(ferry_get(c, "calc.echo", NULL, &o.known), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
     CHECK_STATUS(ferry_post_no_wait(c, "calc.echo", NULL, &o.known), FERRY_INVALID);
-    KIT_ENDS(ferry_await(ferry_async(c, FERRY_GET, "calc.echo", NULL, &o.known)), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
+    KIT_ENDS(ferry_await(ferry_async(c, FERRY_GET, "calc.echo", NULL, &o.known)), FERRY_INVALID,
+             FERRY_OUTCOME_NOT_SENT);
     o = (longer_call){.known = {.size = 0, .timeout_ms = 5}};
     KIT_ENDS(ferry_get(c, "calc.echo", NULL, &o.known), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
-    o.known = (ferry_call_options){.size = offsetof(ferry_call_options, confirm), .timeout_ms = KIT_SOON_MS, .why = (char *)1}; /* an older program's: why is beyond its end */
+    o.known = (ferry_call_options){.size = offsetof(ferry_call_options, confirm),
+                                   .timeout_ms = KIT_SOON_MS,
+                                   .why = (char *)1}; /* an older program's: why is beyond its end */
     KIT_OK(ferry_get(c, "calc.echo", NULL, &o.known));
     kit_close(c);
     kit_close(s);
@@ -89,7 +92,8 @@ static void answers_all_calls(ferry *f, const char *said)
     ferry_reply *r = ferry_get(f, "calc.echo", ferry_int(1), NULL);
     CHECK_HAS(ferry_error_at(r, 0)->message, said);
     KIT_ENDS(r, FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
-    KIT_ENDS(ferry_await(ferry_async(f, FERRY_POST, "calc.echo", ferry_int(1), NULL)), FERRY_INVALID, FERRY_OUTCOME_NOT_SENT);
+    KIT_ENDS(ferry_await(ferry_async(f, FERRY_POST, "calc.echo", ferry_int(1), NULL)), FERRY_INVALID,
+             FERRY_OUTCOME_NOT_SENT);
     CHECK(ferry_async_with(f, FERRY_GET, "calc.echo", NULL, NULL, count_invalid, &called) != 0);
     CHECK_SOON(atomic_load(&called) == 1, KIT_SOON_MS);
     CHECK_STATUS(ferry_post_no_wait(f, "calc.echo", ferry_int(1), NULL), FERRY_INVALID);

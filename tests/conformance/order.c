@@ -72,7 +72,8 @@ CONFORMANCE(workers_side_by_side)
     enum { WORKERS = 4 };
     kit_gate gate = {0};
     ferry_future *f[WORKERS + 1];
-    ferry *s = kit_serve_with(FERRY_OPTIONS(.workers = WORKERS), "slow.echo", kit_gated, &gate, NULL), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.workers = WORKERS), "slow.echo", kit_gated, &gate, NULL),
+          *c = kit_open(NULL);
     for (int i = 0; i <= WORKERS; i++)
         f[i] = ferry_async(c, FERRY_POST, "slow.echo", ferry_int(i), NULL);
     CHECK_SOON(atomic_load(&gate.entered) == WORKERS, KIT_SOON_MS);
@@ -111,7 +112,8 @@ CONFORMANCE(two_servers_share_the_work)
     enum { MANY = 100 };
     kit_gate one = {0}, two = {0};
     ferry_future *f[MANY];
-    ferry *a = kit_serve("slow.echo", kit_gated, &one), *b = kit_serve("slow.echo", kit_gated, &two), *c = kit_open(NULL);
+    ferry *a = kit_serve("slow.echo", kit_gated, &one), *b = kit_serve("slow.echo", kit_gated, &two),
+          *c = kit_open(NULL);
     for (int i = 0; i < MANY; i++)
         f[i] = ferry_async(c, FERRY_GET, "slow.echo", ferry_int(i), NULL);
     CHECK_SOON(atomic_load(&one.entered) == 1 && atomic_load(&two.entered) == 1, KIT_SOON_MS);
@@ -176,7 +178,8 @@ static void send_posts(ferry *c, int each)
 {
     for (int i = 0; i < each * KEYS; i++)
         CHECK_STATUS(ferry_post_no_wait(c, "work.do", ferry_list(i % KEYS, i / KEYS + 1),
-                                        FERRY_CALL(.key = test_text("key%d", i % KEYS))), FERRY_OK);
+                                        FERRY_CALL(.key = test_text("key%d", i % KEYS))),
+                     FERRY_OK);
 }
 
 CONFORMANCE(posts_in_order_for_each_key_across_servers)

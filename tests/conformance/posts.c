@@ -61,7 +61,9 @@ CONFORMANCE(posts_carry_what_calls_carry)
     told t = {0};
     ferry *s = kit_serve("work.tell", tell, &t), *c = kit_open(NULL);
     ferry_value *headers = ferry_map("lang", "fr");
-    CHECK_STATUS(ferry_patch_no_wait(c, "work.tell", ferry_int(7), FERRY_CALL(.key = "k", .correlation = "corr", .headers = headers)), FERRY_OK);
+    CHECK_STATUS(ferry_patch_no_wait(c, "work.tell", ferry_int(7),
+                                     FERRY_CALL(.key = "k", .correlation = "corr", .headers = headers)),
+                 FERRY_OK);
     ferry_value_free(headers);
     CHECK_SOON(atomic_load(&t.times) == 1, KIT_SOON_MS);
     CHECK_INT(t.left, -1); /* nobody waits */
@@ -115,7 +117,8 @@ static void post_to_nobody(void *c)
 {
     char why[FERRY_WHY_SIZE] = "";
     CHECK_STATUS(ferry_post_no_wait(c, "nobody.home", ferry_int(1),
-                                    FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 30000, .why = why)), FERRY_NO_SERVICE);
+                                    FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 30000, .why = why)),
+                 FERRY_NO_SERVICE);
     CHECK_HAS(why, "nobody");
 }
 
@@ -213,7 +216,8 @@ static void fail_the_first(ferry_request *req, void *arg)
 CONFORMANCE(failed_post_stands_in_nobodys_way)
 {
     pair p = {0};
-    ferry *s = kit_serve_with(NULL, "work.do", fail_the_first, &p, FERRY_HANDLE(.backoff_ms = 600000)), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(NULL, "work.do", fail_the_first, &p, FERRY_HANDLE(.backoff_ms = 600000)),
+          *c = kit_open(NULL);
     CHECK_STATUS(ferry_post_no_wait(c, "work.do", ferry_int(1), CONFIRMED), FERRY_OK);
     CHECK_SOON(atomic_load(&p.failed) == 1, KIT_SOON_MS);
     for (int i = 0; i < 20; i++)
@@ -260,7 +264,8 @@ static void do_later(ferry_request *req, void *arg)
 CONFORMANCE(retry_later_when_the_handler_says)
 {
     later l = {0};
-    ferry *s = kit_serve_with(NULL, "work.later", do_later, &l, FERRY_HANDLE(.backoff_ms = 600000)), *c = kit_open(NULL);
+    ferry *s = kit_serve_with(NULL, "work.later", do_later, &l, FERRY_HANDLE(.backoff_ms = 600000)),
+          *c = kit_open(NULL);
     CHECK_STATUS(ferry_post_no_wait(c, "work.later", NULL, CONFIRMED), FERRY_OK);
     CHECK_SOON(atomic_load(&l.count) == 2, KIT_SOON_MS);
     CHECK(l.at[1] - l.at[0] >= 145);

@@ -37,7 +37,8 @@ static void add_folder(listing *l, const char *folder)
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         const char *dot = strrchr(e->d_name, '.');
         if (dot && strcmp(dot, ".c") == 0)
-            add_cases(l, test_text("%.*s", (int)(dot - e->d_name), e->d_name), test_read(test_text("%s/%s", path, e->d_name)));
+            add_cases(l, test_text("%.*s", (int)(dot - e->d_name), e->d_name),
+                      test_read(test_text("%s/%s", path, e->d_name)));
     }
     closedir(d);
 }

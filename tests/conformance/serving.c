@@ -53,7 +53,8 @@ CONFORMANCE(verbs_each_with_its_handler)
     static char reads[] = "reads", writes[] = "writes", any[] = "any";
     ferry *s = kit_open(NULL), *c = kit_open(NULL);
     CHECK_STATUS(ferry_handle(s, "shop.item", answer_arg, reads, FERRY_HANDLE(.verbs = FERRY_GET)), FERRY_OK);
-    CHECK_STATUS(ferry_handle(s, "shop.item", answer_arg, writes, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_PATCH)), FERRY_OK);
+    CHECK_STATUS(ferry_handle(s, "shop.item", answer_arg, writes, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_PATCH)),
+                 FERRY_OK);
     CHECK_STATUS(ferry_handle(s, "shop.*", answer_arg, any, NULL), FERRY_OK);
     kit_start(s, "shop");
     answers(c, FERRY_GET, "shop.item", "reads");
@@ -71,7 +72,8 @@ CONFORMANCE(same_route_and_verb_twice)
     ferry *f = kit_open(NULL);
     CHECK_STATUS(ferry_handle(f, "shop.item", kit_echo, NULL, FERRY_HANDLE(.verbs = FERRY_GET | FERRY_PUT)), FERRY_OK);
     CHECK_STATUS(ferry_handle(f, "shop.item", kit_echo, NULL, FERRY_HANDLE(.verbs = FERRY_POST)), FERRY_OK);
-    CHECK_STATUS(ferry_handle(f, "shop.item", kit_echo, NULL, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_DELETE)), FERRY_INVALID);
+    CHECK_STATUS(ferry_handle(f, "shop.item", kit_echo, NULL, FERRY_HANDLE(.verbs = FERRY_PUT | FERRY_DELETE)),
+                 FERRY_INVALID);
     CHECK(ferry_problem(f, problem, sizeof problem) > 0);
     CHECK_HAS(problem, "shop.item");
     CHECK_STATUS(ferry_handle(f, "shop.item", kit_echo, NULL, NULL), FERRY_INVALID);

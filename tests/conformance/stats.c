@@ -8,7 +8,8 @@ CONFORMANCE(calls_are_counted_on_both_sides)
     CHECK_STATUS(ferry_handle(s, "calc.count", kit_count, &count, NULL), FERRY_OK);
     CHECK_STATUS(ferry_handle(s, "calc.fail", kit_fail, NULL, NULL), FERRY_OK);
     kit_start(s, "calc");
-    int64_t received = kit_stat(s, "requests_received"), handled = kit_stat(s, "requests_handled"), failed = kit_stat(s, "requests_failed");
+    int64_t received = kit_stat(s, "requests_received"), handled = kit_stat(s, "requests_handled"),
+            failed = kit_stat(s, "requests_failed");
     for (int i = 1; i <= 7; i++)
         KIT_INT(ferry_get(c, "calc.count", NULL, NULL), i);
     for (int i = 0; i < 3; i++)

@@ -109,10 +109,12 @@ static void read_begin(account *a, int number, int pid)
     int before = a->open_in[number];
     if (before && stood_in_it(a, before, number)) {
         a->again++;
-        fprintf(stderr, "message %d stood in a handler of process %d at a kill, and was handled again\n", number, before);
+        fprintf(stderr, "message %d stood in a handler of process %d at a kill, and was handled again\n", number,
+                before);
     } else if (before) {
         a->wrong++;
-        fprintf(stderr, "message %d was handled by process %d although process %d had done with it\n", number, pid, before);
+        fprintf(stderr, "message %d was handled by process %d although process %d had done with it\n", number, pid,
+                before);
     }
     a->open_in[number] = pid;
     note_last(a, pid, number);

@@ -23,7 +23,9 @@ static void *call_and_check(void *arg)
     const part *p = arg;
     for (int i = 0; i < EACH; i++) {
         int n = p->first + i;
-        KIT_INT(n % 2 ? ferry_get(p->f, "calc.echo", ferry_int(n), NULL) : ferry_post(p->f, "calc.echo", ferry_int(n), NULL), n);
+        KIT_INT(n % 2 ? ferry_get(p->f, "calc.echo", ferry_int(n), NULL)
+                      : ferry_post(p->f, "calc.echo", ferry_int(n), NULL),
+                n);
     }
     return NULL;
 }

@@ -45,7 +45,8 @@ CONFORMANCE(scalars)
 
 CONFORMANCE(integers_of_64_bits)
 {
-    const int64_t signed_ones[] = {0, 1, -1, -32, -33, 127, 128, 255, 256, INT32_MIN, INT32_MAX, (1LL << 53) + 1, INT64_MIN, INT64_MAX};
+    const int64_t signed_ones[] = {
+        0, 1, -1, -32, -33, 127, 128, 255, 256, INT32_MIN, INT32_MAX, (1LL << 53) + 1, INT64_MIN, INT64_MAX};
     begin();
     for (size_t i = 0; i < sizeof signed_ones / sizeof signed_ones[0]; i++) {
         there_and_back(ferry_int(signed_ones[i]));
@@ -62,7 +63,8 @@ CONFORMANCE(integers_of_64_bits)
 
 CONFORMANCE(texts)
 {
-    static const char *const texts[] = {"", "a", "\xc3\xa4\xc3\xb6\xc3\xbc", "\xe6\xbc\xa2\xe5\xad\x97", "\xf0\x9f\x9b\xb6 ferry", "\"\\\n\t\x01"};
+    static const char *const texts[] = {
+        "", "a", "\xc3\xa4\xc3\xb6\xc3\xbc", "\xe6\xbc\xa2\xe5\xad\x97", "\xf0\x9f\x9b\xb6 ferry", "\"\\\n\t\x01"};
     begin();
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         there_and_back(ferry_text(texts[i]));

@@ -34,7 +34,8 @@ static void is_unusable(const char *path, const char *said)
     CHECK_OUTCOME(ferry_reply_outcome(r), FERRY_OUTCOME_NOT_SENT);
     CHECK_HAS(ferry_error_at(r, 0)->message, said);
     ferry_reply_free(r);
-    CHECK(ferry_post_no_wait(f, "calc.add", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 300, .why = why)) != FERRY_OK);
+    CHECK(ferry_post_no_wait(f, "calc.add", NULL,
+                             FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 300, .why = why)) != FERRY_OK);
     CHECK_HAS(why, said);
     ferry_close(f);
 }
@@ -129,7 +130,8 @@ TEST_CHILD(filling_client)
     CHECK_STATUS(ferry_wait_ready(c, SOON_MS), FERRY_OK);
     CHECK_INT(setrlimit(RLIMIT_FSIZE, &most), 0); /* as a disk does that is full, this fails writes beyond it */
     for (; confirmed < 100; confirmed++)
-        if (ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED, .why = why)) != FERRY_OK)
+        if (ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED, .why = why)) !=
+            FERRY_OK)
             break;
     CHECK_HAS(why, "narrow.db"); /* which file it is about */
     CHECK(ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED)) != FERRY_OK); /* still, and still no harm */
@@ -185,7 +187,8 @@ TEST_CHILD(on_a_full_disk)
     CHECK_STATUS(ferry_close(s), FERRY_OK);
     fill(ballast);
     for (; confirmed < 100; confirmed++)
-        if (ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED, .why = why)) != FERRY_OK)
+        if (ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED, .why = why)) !=
+            FERRY_OK)
             break;
     CHECK_HAS(why, "disk full");
     CHECK_HAS(why, "full.db");
@@ -193,7 +196,8 @@ TEST_CHILD(on_a_full_disk)
     CHECK(ferry_has_errors(r));
     ferry_reply_free(r);
     CHECK_INT(unlink(ballast), 0); /* somebody makes room */
-    CHECK_SOON(ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED)) == FERRY_OK, SOON_MS);
+    CHECK_SOON(ferry_post_no_wait(c, "work.count", heavy(), FERRY_CALL(.confirm = FERRY_CONFIRMED)) == FERRY_OK,
+               SOON_MS);
     s = serve_counter(url, &handled);
     CHECK_SOON(__atomic_load_n(&handled, __ATOMIC_SEQ_CST) == 2 + confirmed, SOON_MS); /* all that was confirmed, and no more */
     CHECK_STATUS(ferry_close(c), FERRY_OK);

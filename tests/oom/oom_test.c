@@ -114,7 +114,8 @@ static ferry_value *some_data(void)
 static void call(ferry *c)
 {
     ferry_value *headers = ferry_map("lang", "fr");
-    check_reply("get", ferry_get(c, "oom.echo", some_data(), FERRY_CALL(.headers = headers, .key = "k", .correlation = "corr")));
+    check_reply("get", ferry_get(c, "oom.echo", some_data(),
+                                 FERRY_CALL(.headers = headers, .key = "k", .correlation = "corr")));
     ferry_value_free(headers);
     check_reply("post", ferry_post(c, "oom.echo", some_data(), FERRY_CALL(.idempotency_key = "once")));
     check_reply("nested", ferry_post(c, "oom.nested", NULL, NULL));
@@ -128,7 +129,8 @@ static void call(ferry *c)
 
 static void call_async(ferry *c, setting *s)
 {
-    ferry_future *f[3] = {ferry_async(c, FERRY_GET, "oom.echo", ferry_int(1), NULL), ferry_async(c, FERRY_PUT, "oom.echo", ferry_int(2), NULL),
+    ferry_future *f[3] = {ferry_async(c, FERRY_GET, "oom.echo", ferry_int(1), NULL),
+                          ferry_async(c, FERRY_PUT, "oom.echo", ferry_int(2), NULL),
                           ferry_async(c, FERRY_POST, "oom.echo", ferry_int(3), NULL)};
     int started = ferry_async_with(c, FERRY_GET, "oom.echo", ferry_int(4), NULL, called_back, s) != 0;
     ferry_cancel(f[2]);
