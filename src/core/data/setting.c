@@ -31,10 +31,18 @@ static const struct {
     [FERRY__CHOICE] = {NULL, NULL, ""},
 };
 
+/* "kafka.*" stands for all names that begin with "kafka." */
+static bool fits(const char *pattern, const char *name)
+{
+    size_t length = strlen(pattern);
+    bool open = length > 1 && pattern[length - 1] == '*';
+    return open ? strncmp(pattern, name, length - 1) == 0 && name[length - 1] : strcmp(pattern, name) == 0;
+}
+
 const ferry__setting *ferry__setting_find(const ferry__setting *table, const char *name)
 {
     for (; table && table->name; table++)
-        if (strcmp(table->name, name) == 0)
+        if (fits(table->name, name))
             return table;
     return NULL;
 }

@@ -14,7 +14,7 @@ typedef enum ferry__setting_type {
 } ferry__setting_type;
 
 typedef struct ferry__setting {
-    const char         *name;
+    const char         *name; /* a last * stands for anything */
     ferry__setting_type type;
     const char         *otherwise;   /* the default, as text; NULL = unset */
     int64_t             least, most; /* numbers: the bounds; both 0 = none, most 0 = no upper one */

@@ -1,0 +1,113 @@
+/* commit.c - what of a service's partitions is told to the broker, and what waits for its answer. */
+#include "backends/kafka/group.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COMPANY = 64, LAZY_MS = 100, /* handled calls wait for so many others, and so long at most */
+    AGAIN_MS = 50                /* after a commit that failed: partitions may be moving */
+};
+
+static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, ferry__kafka_part *p)
+{
+    char metadata[FERRY__PART_META];
+    bool leaves = p->leaving || g->state >= FERRY__GROUP_LEAVING;
+    rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
+    ferry__part_print(p, leaves && p->topic == FERRY__GROUP_CALLS, metadata);
+    at->offset = p->base;
+    at->metadata = strdup(metadata); /* librdkafka's to free */
+    at->metadata_size = at->metadata ? strlen(metadata) : 0;
+    p->dirty = false;
+    p->sending = true;
+}
+
+static rd_kafka_topic_partition_list_t *collect(ferry__kafka_group *g, bool all)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        bool last = all && (p->leaving || g->state >= FERRY__GROUP_LEAVING) && p->top > p->base;
+        if (p->owned && p->size && (p->dirty || last))
+            add(list, g, p);
+    }
+    if (list->cnt > 0)
+        return list;
+    rd_kafka_topic_partition_list_destroy(list);
+    return NULL;
+}
+
+/* True: an answer will come. */
+static bool send_commit(ferry__kafka_group *g, bool all)
+{
+    rd_kafka_topic_partition_list_t *list = collect(g, all);
+    g->dones = 0;
+    g->commit_at_ms = INT64_MAX;
+    g->urgent = false;
+    ferry__frames_join(&g->claims_sent, &g->claims_new);
+    g->settled_sent += g->settled_new;
+    g->settled_new = 0;
+    if (list) {
+        rd_kafka_resp_err_t err = rd_kafka_commit_queue(g->rk, list, g->queue, NULL, NULL);
+        rd_kafka_topic_partition_list_destroy(list);
+        g->committing = err == RD_KAFKA_RESP_ERR_NO_ERROR;
+        if (err)
+            ferry__commit_event(g, err);
+    } else
+        ferry__commit_event(g, RD_KAFKA_RESP_ERR_NO_ERROR);
+    return g->committing;
+}
+
+/* The claims that the broker knows go to the handlers. */
+static void claimed(ferry__kafka_group *g)
+{
+    ferry__frames_join(&g->k->arrived, &g->claims_sent);
+}
+
+static void failed(ferry__kafka_group *g)
+{
+    ferry__frames_join(&g->claims_sent, &g->claims_new);
+    ferry__frames_join(&g->claims_new, &g->claims_sent);
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        p->dirty = p->dirty || p->sending;
+    }
+    g->settled_new += g->settled_sent;
+    g->settled_sent = 0;
+    g->not_before_ms = g->k->now_ms + AGAIN_MS;
+    g->commit_at_ms = g->not_before_ms;
+}
+
+void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
+{
+    g->committing = false;
+    if (err) {
+        failed(g);
+        g->urgent = true;
+    } else {
+        claimed(g);
+        g->posts_held -= g->settled_sent;
+        g->k->settled_now += g->settled_sent;
+        g->settled_sent = 0;
+    }
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next)
+        FERRY__OF(n, ferry__kafka_part, node)->sending = false;
+}
+
+void ferry__commit_serve(ferry__kafka_group *g)
+{
+    if (!g->rk || g->committing || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING || g->last_commit)
+        return;
+    if (g->dones > 0 && g->commit_at_ms == INT64_MAX)
+        g->commit_at_ms = g->k->now_ms + LAZY_MS;
+    bool due = g->urgent || g->dones >= COMPANY || g->commit_at_ms <= g->k->now_ms;
+    if (due && g->not_before_ms <= g->k->now_ms)
+        send_commit(g, false);
+}
+
+bool ferry__commit_last(ferry__kafka_group *g)
+{
+    return send_commit(g, true);
+}

@@ -1,0 +1,307 @@
+#include "backends/kafka/group.h"
+
+#include "backends/kafka/wire.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { EVENTS = 2000 /* in one turn */ };
+enum { WAITING_MAX = 2000, WAITING_LOW = 1000 /* frames of a partition that wait here before it is paused, and goes on */ };
+
+ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
+{
+    static const char *const lanes[] = {"calls", "posts", "retry"};
+    ferry__kafka_group *g = ferry__zalloc(sizeof *g);
+    if (!g)
+        return NULL;
+    g->k = k;
+    g->commit_at_ms = INT64_MAX;
+    snprintf(g->name, sizeof g->name, "%s.%.*s", k->config->ns, 60, service);
+    for (int i = 0; i < FERRY__GROUP_TOPICS; i++)
+        snprintf(g->topics[i], sizeof g->topics[i], "%s.%s", g->name, lanes[i]);
+    ferry__list_init(&g->parts);
+    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ferry__frames_init(all[i]);
+    ferry__list_init(&g->node);
+    return g;
+}
+
+void ferry__group_free(ferry__kafka_group *g)
+{
+    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        ferry__frames_drop(all[i]);
+    for (ferry__node *n; (n = ferry__list_shift(&g->parts));) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        ferry__part_done(p);
+        ferry__free(p);
+    }
+    if (g->revoking)
+        rd_kafka_topic_partition_list_destroy(g->revoking);
+    ferry__list_remove(&g->node);
+    ferry__free(g);
+}
+
+ferry__kafka_part *ferry__group_part(ferry__kafka_group *g, int topic, int32_t partition, bool make)
+{
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->topic == topic && p->partition == partition)
+            return p;
+    }
+    ferry__kafka_part *p = make ? ferry__zalloc(sizeof *p) : NULL;
+    if (!p)
+        return NULL;
+    p->group = g;
+    p->topic = topic;
+    p->partition = partition;
+    ferry__list_append(&g->parts, &p->node);
+    return p;
+}
+
+static ferry__kafka_part *part_of(const ferry__frame *f)
+{
+    return (ferry__kafka_part *)(uintptr_t)f->tag[0];
+}
+
+/* ---- frames that wait ---- */
+
+static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__kafka_group *g, bool claimed)
+{
+    ferry__frames all;
+    ferry__frames_init(&all);
+    ferry__frames_join(&all, list);
+    for (ferry__frame *f; (f = ferry__frames_take(&all));) {
+        if (part_of(f) != p) {
+            ferry__frames_add(list, f);
+            continue;
+        }
+        if (claimed) {
+            ferry__part_set(part_of(f), ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
+            g->posts_held -= ferry__group_posts(p->topic);
+        }
+        ferry__frame_unref(f);
+    }
+}
+
+void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p)
+{
+    drop_from(&g->ready[0], p, g, false);
+    drop_from(&g->ready[1], p, g, false);
+    drop_from(&g->later, p, g, false);
+    drop_from(&g->claims_new, p, g, true);
+    drop_from(&g->claims_sent, p, g, true);
+    ((ferry__kafka_part *)(uintptr_t)p)->waiting = 0;
+}
+
+static void put_first(ferry__frames *list, ferry__frame *f)
+{
+    f->next = list->first;
+    if (!list->first)
+        list->last = &f->next;
+    list->first = f;
+    list->count++;
+}
+
+void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f)
+{
+    ferry__kafka_part *p = part_of(f);
+    ferry__part_set(p, ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
+    g->posts_held -= ferry__group_posts(p->topic);
+    p->waiting++;
+    put_first(&g->ready[ferry__group_posts(p->topic)], f);
+}
+
+/* ---- arrival ---- */
+
+static void pause(ferry__kafka_group *g, ferry__kafka_part *p, bool paused)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
+    if (paused)
+        rd_kafka_pause_partitions(g->rk, list);
+    else
+        rd_kafka_resume_partitions(g->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    p->paused = paused;
+}
+
+static void insert_later(ferry__kafka_group *g, ferry__frame *f)
+{
+    ferry__frame **at = &g->later.first;
+    while (*at && (*at)->deadline_ms <= f->deadline_ms)
+        at = &(*at)->next;
+    f->next = *at;
+    if (!*at)
+        g->later.last = &f->next;
+    *at = f;
+    g->later.count++;
+}
+
+static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_message_t *m)
+{
+    bool maybe;
+    unsigned attempts;
+    if (!p->owned || p->leaving || !ferry__part_see(p, m->offset, &maybe, &attempts))
+        return;
+    int64_t due_ms = 0;
+    ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms);
+    if (!f) { /* not ours, or no memory: what cannot be read is done with, or it would come for ever */
+        ferry__part_set(p, m->offset, FERRY__PART_DONE);
+        return;
+    }
+    f->maybe = maybe;
+    f->attempt += attempts;
+    f->tag[0] = (uint64_t)(uintptr_t)p;
+    f->tag[1] = ferry__part_place(p, m->offset);
+    p->waiting++;
+    f->deadline_ms = p->topic == FERRY__GROUP_RETRY ? due_ms : f->deadline_ms;
+    if (p->topic == FERRY__GROUP_RETRY)
+        insert_later(g, f);
+    else
+        ferry__frames_add(&g->ready[ferry__group_posts(p->topic)], f);
+    if (!p->paused && (p->waiting >= WAITING_MAX || ferry__part_full(p)))
+        pause(g, p, true);
+}
+
+static void message(ferry__kafka_group *g, const rd_kafka_message_t *m)
+{
+    for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
+        if (g->handles[t] == m->rkt) {
+            ferry__kafka_part *p = ferry__group_part(g, t, m->partition, false);
+            if (p)
+                take(g, p, m);
+            return;
+        }
+}
+
+static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
+{
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_FETCH:
+        for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event)) != NULL;)
+            if (m->err)
+                ferry__log_print(g->k->up->log, LOG_NOTICE, "kafka: %s: %s", g->name, rd_kafka_message_errstr(m));
+            else
+                message(g, m);
+        break;
+    case RD_KAFKA_EVENT_OFFSET_COMMIT:
+        ferry__commit_event(g, rd_kafka_event_error(event));
+        break;
+    case RD_KAFKA_EVENT_REBALANCE:
+        ferry__member_rebalance(g, event);
+        break;
+    case RD_KAFKA_EVENT_ERROR:
+        ferry__kafka_trouble(g->k, event);
+        break;
+    default:
+        break;
+    }
+    rd_kafka_event_destroy(event);
+}
+
+bool ferry__group_poll(ferry__kafka_group *g)
+{
+    for (int n = 0; g->queue && n < EVENTS; n++) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(g->queue, 0);
+        if (!event)
+            return false;
+        on_event(g, event);
+    }
+    return g->queue != NULL;
+}
+
+void ferry__group_drop_queue(ferry__kafka_group *g)
+{
+    if (!g->queue)
+        return;
+    rd_kafka_queue_cb_event_enable(g->queue, NULL, NULL);
+    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(g->queue, 0)) != NULL;)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(g->queue);
+    g->queue = NULL;
+}
+
+/* ---- to the handlers ---- */
+
+/* A call that may run only once must be known as claimed before its handler starts; so must a post, for its attempts. */
+static bool needs_claim(const ferry__frame *f)
+{
+    return f->kind != FERRY__CALL || ((f->verb & (FERRY_POST | FERRY_PATCH)) && !f->idempotency_key.at);
+}
+
+static void hand_up(ferry__kafka_group *g, int lane)
+{
+    ferry__kafka_intake *in = g->intakes[lane];
+    while (in && in->credit > 0 && g->ready[lane].first && (lane == 0 || g->posts_held < g->k->set.posts_ahead)) {
+        ferry__kafka_part *p = part_of(g->ready[lane].first);
+        int64_t offset = ferry__part_offset(g->ready[lane].first->tag[1]);
+        if (offset - p->base >= FERRY__PART_SPAN)
+            return;
+        ferry__frame *f = ferry__frames_take(&g->ready[lane]);
+        in->credit--;
+        p->waiting--;
+        g->posts_held += lane == 1;
+        ferry__part_set(p, offset, FERRY__PART_UP);
+        f->owner = in;
+        if (needs_claim(f)) {
+            ferry__frames_add(&g->claims_new, f);
+            g->urgent = true;
+        } else
+            ferry__frames_add(&g->k->arrived, f);
+    }
+}
+
+static void release_due(ferry__kafka_group *g, int64_t wall_ms)
+{
+    while (g->later.first && g->later.first->deadline_ms <= wall_ms) {
+        ferry__frame *f = ferry__frames_take(&g->later);
+        f->deadline_ms = 0;
+        ferry__frames_add(&g->ready[1], f);
+    }
+}
+
+static void resume_low(ferry__kafka_group *g)
+{
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->paused && p->owned && !p->leaving && p->waiting <= WAITING_LOW && p->top - p->base < FERRY__PART_SPAN / 2)
+            pause(g, p, false);
+    }
+}
+
+void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in)
+{
+    in->group = g;
+    g->intakes[in->lane == FERRY__POSTS] = in;
+}
+
+void ferry__group_serve(ferry__kafka_group *g)
+{
+    if (g->state == FERRY__GROUP_MEMBER) {
+        if (g->later.first)
+            release_due(g, ferry__wall_ms());
+        hand_up(g, 0);
+        hand_up(g, 1);
+        resume_low(g);
+    }
+    ferry__member_serve(g);
+    ferry__commit_serve(g);
+}
+
+int64_t ferry__group_next_ms(const ferry__kafka_group *g)
+{
+    int64_t at = g->committing ? INT64_MAX : g->commit_at_ms;
+    if (g->later.first && g->state == FERRY__GROUP_MEMBER) {
+        int64_t due = g->k->now_ms + (g->later.first->deadline_ms - ferry__wall_ms());
+        at = due < at ? due : at;
+    }
+    if (g->revoking && !g->last_commit && g->revoke_by_ms < at)
+        at = g->revoke_by_ms;
+    if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->prepare_at_ms < at)
+        at = g->prepare_at_ms;
+    return at;
+}

@@ -1,0 +1,90 @@
+/* group.h - one service that we serve: a consumer in the service's group, the partitions it has, and what waits for handlers.
+ *
+ *   PREPARING -- topics exist, consumer made --> MEMBER -- both sources unlistened --> LEAVING -- posts settled, last commit --> CLOSING
+ *       |                                          |  ^                                                                            |
+ *       |  unlistened                   assign: committed offsets are read (job), then incremental_assign                consumer closed
+ *       +------------------------------------------+--+--- revoke: posts settle (`move`), commit, incremental_unassign             |
+ *                                                                                                                                GONE
+ * A message on its way to a handler:
+ *
+ *   event --> ready[lane] -- credit --> UP --> claims_new --> claims_sent -- commit acknowledged --> arrived --> pump
+ *                |                       |   (posts, and calls that may run only once)                ^
+ *   retry: later, until due              +------------------------------------------------------------+ all others
+ *
+ * One commit at a time; what is to be committed meanwhile goes with the next. Urgent are claims, settled posts, and partitions that
+ * leave; handled calls wait for company. Calls that a leaving partition still has in handlers are ours to answer, and are committed as
+ * done; posts are waited for, and given away as MAYBE when that takes too long. */
+#ifndef FERRY_KAFKA_GROUP_H
+#define FERRY_KAFKA_GROUP_H
+
+#include "backends/kafka/kafka.h"
+#include "backends/kafka/part.h"
+
+enum { FERRY__GROUP_CALLS, FERRY__GROUP_POSTS, FERRY__GROUP_RETRY, FERRY__GROUP_TOPICS };
+
+typedef enum ferry__group_state {
+    FERRY__GROUP_PREPARING, FERRY__GROUP_MEMBER, FERRY__GROUP_LEAVING, FERRY__GROUP_CLOSING, FERRY__GROUP_GONE
+} ferry__group_state;
+
+struct ferry__kafka_group {
+    ferry__node          node;
+    ferry__kafka        *k;
+    ferry__group_state   state;
+    ferry__kafka_intake *intakes[2]; /* calls, posts; NULL: not listened to */
+    char                 name[128];
+    char                 topics[FERRY__GROUP_TOPICS][160];
+    rd_kafka_topic_t    *handles[FERRY__GROUP_TOPICS];
+    rd_kafka_t          *rk;
+    rd_kafka_queue_t    *queue; /* the consumer's: its events say not whose they are */
+    ferry__list          parts;
+    ferry__frames        ready[2];
+    ferry__frames        later; /* by due time, which stands in deadline_ms */
+    ferry__frames        claims_new, claims_sent;
+    size_t               posts_held;    /* UP, or settled and not committed */
+    size_t               settled_new, settled_sent;
+    bool                 committing, urgent;
+    size_t               dones;         /* calls handled since the last commit */
+    int64_t              commit_at_ms;  /* INT64_MAX: nothing waits */
+    int64_t              not_before_ms; /* after a commit that failed */
+    bool                 preparing;     /* its job is under way */
+    int64_t              prepare_at_ms;
+    bool                 assigning;     /* its job is under way */
+    rd_kafka_topic_partition_list_t *revoking;
+    int64_t              revoke_by_ms;
+    bool                 last_commit;   /* of what is revoked, or of all when leaving: it was sent */
+    bool                 destroying;
+};
+
+/* group.c */
+ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service); /* NULL: no memory */
+ferry__kafka_part  *ferry__group_part(ferry__kafka_group *g, int topic, int32_t partition, bool make);
+void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in);
+bool ferry__group_poll(ferry__kafka_group *g); /* true: events are left */
+void ferry__group_drop_queue(ferry__kafka_group *g);
+void ferry__group_serve(ferry__kafka_group *g);           /* all that is due */
+int64_t ferry__group_next_ms(const ferry__kafka_group *g); /* INT64_MAX: nothing */
+void ferry__group_free(ferry__kafka_group *g);
+void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p); /* its frames that wait */
+void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f);        /* not begun after all */
+
+/* settle.c: the end of received frames. */
+void ferry__kafka_settle_all(ferry__kafka *k);
+void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place);
+
+/* member.c: preparing, joining, partitions that come and go, leaving. */
+void ferry__member_prepare(ferry__kafka_group *g);
+void ferry__member_serve(ferry__kafka_group *g);
+void ferry__member_rebalance(ferry__kafka_group *g, rd_kafka_event_t *event);
+void ferry__member_destroy(ferry__kafka_group *g);
+
+/* commit.c */
+void ferry__commit_serve(ferry__kafka_group *g);
+void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err);
+bool ferry__commit_last(ferry__kafka_group *g); /* of partitions that leave; true: an answer will come */
+
+static inline bool ferry__group_posts(int topic)
+{
+    return topic != FERRY__GROUP_CALLS;
+}
+
+#endif

@@ -1,0 +1,368 @@
+/* member.c - joining a service's group, partitions that come and go, and leaving it. */
+#include "backends/kafka/group.h"
+#include "backends/kafka/create.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { PREPARE_AGAIN_MS = 200, COMMITTED_MS = 5000, METADATA_MS = 2000 };
+
+/* ---- preparing: topics, and a consumer that is connected ---- */
+
+typedef struct prepare {
+    ferry__kafka_job    job;
+    ferry__kafka_group *group;
+    rd_kafka_t         *rk;
+    rd_kafka_conf_t    *conf;
+    char                why[FERRY_WHY_SIZE];
+    ferry_status        status;
+} prepare;
+
+static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
+{
+    prepare *p = (prepare *)(void *)job;
+    p->status = ferry__kafka_create_service(k, p->group->name, p->why);
+    if (p->status != FERRY_OK)
+        return;
+    p->rk = rd_kafka_new(RD_KAFKA_CONSUMER, p->conf, p->why, sizeof p->why);
+    if (!p->rk) {
+        p->status = FERRY_INTERNAL;
+        return;
+    }
+    p->conf = NULL;
+    const struct rd_kafka_metadata *metadata;
+    if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
+        rd_kafka_metadata_destroy(metadata);
+}
+
+static void destroy_now(rd_kafka_t *rk)
+{
+    rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+static void subscribe(ferry__kafka_group *g)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(FERRY__GROUP_TOPICS);
+    for (int t = 0; t < FERRY__GROUP_TOPICS; t++) {
+        g->handles[t] = rd_kafka_topic_new(g->rk, g->topics[t], NULL);
+        rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
+    }
+    rd_kafka_poll_set_consumer(g->rk);
+    g->queue = rd_kafka_queue_get_consumer(g->rk);
+    ferry__kafka_ring_by(g->k, g->queue);
+    rd_kafka_subscribe(g->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void prepared(ferry__kafka *k, ferry__kafka_job *job, bool ran)
+{
+    prepare *p = (prepare *)(void *)job;
+    ferry__kafka_group *g = p->group;
+    g->preparing = false;
+    if (p->conf)
+        rd_kafka_conf_destroy(p->conf);
+    if (g->state == FERRY__GROUP_PREPARING && p->rk && !k->closing) {
+        g->rk = p->rk;
+        g->state = FERRY__GROUP_MEMBER;
+        subscribe(g);
+    } else if (p->rk)
+        destroy_now(p->rk);
+    if (g->state == FERRY__GROUP_PREPARING) {
+        g->prepare_at_ms = k->now_ms + PREPARE_AGAIN_MS;
+        if (ran && !k->closing)
+            ferry__log_print(k->up->log, LOG_WARNING, "kafka: cannot serve '%s' yet: %s", g->name, p->why);
+    }
+    ferry__free(p);
+}
+
+void ferry__member_prepare(ferry__kafka_group *g)
+{
+    char why[FERRY_WHY_SIZE];
+    prepare *p = ferry__zalloc(sizeof *p);
+    g->prepare_at_ms = g->k->now_ms + PREPARE_AGAIN_MS;
+    rd_kafka_conf_t *conf = p ? ferry__kafka_conf(&g->k->set, g->k->config, FERRY__KAFKA_MEMBER, g->name, NULL, why) : NULL;
+    if (!conf) {
+        ferry__free(p);
+        return;
+    }
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_REBALANCE);
+    *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
+    g->preparing = true;
+    ferry__kafka_job_add(g->k, &p->job);
+}
+
+/* ---- partitions that come ---- */
+
+typedef struct assign {
+    ferry__kafka_job    job;
+    ferry__kafka_group *group;
+    rd_kafka_t         *rk;
+    rd_kafka_topic_partition_list_t *parts;
+    rd_kafka_resp_err_t err;
+} assign;
+
+static bool cooperative(rd_kafka_t *rk)
+{
+    const char *protocol = rd_kafka_rebalance_protocol(rk);
+    return protocol && strcmp(protocol, "COOPERATIVE") == 0;
+}
+
+static void take_over(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *parts)
+{
+    rd_kafka_error_t *error = NULL;
+    if (cooperative(rk))
+        error = rd_kafka_incremental_assign(rk, parts);
+    else
+        rd_kafka_assign(rk, parts);
+    if (error)
+        rd_kafka_error_destroy(error);
+}
+
+static void release(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *parts)
+{
+    rd_kafka_error_t *error = NULL;
+    if (cooperative(rk))
+        error = rd_kafka_incremental_unassign(rk, parts);
+    else
+        rd_kafka_assign(rk, NULL);
+    if (error)
+        rd_kafka_error_destroy(error);
+}
+
+static int topic_of(const ferry__kafka_group *g, const char *name)
+{
+    for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
+        if (strcmp(g->topics[t], name) == 0)
+            return t;
+    return -1;
+}
+
+static uint64_t who(const ferry__kafka *k)
+{
+    uint64_t who = 0;
+    memcpy(&who, k->config->client, sizeof who);
+    return who | 1;
+}
+
+static void run_assign(ferry__kafka *k, ferry__kafka_job *job)
+{
+    assign *a = (assign *)(void *)job;
+    do
+        a->err = rd_kafka_committed(a->rk, a->parts, COMMITTED_MS);
+    while (a->err && !atomic_load(&k->jobs.quit));
+}
+
+static void take_part(ferry__kafka_group *g, rd_kafka_topic_partition_t *at)
+{
+    bool kept = false;
+    int topic = topic_of(g, at->topic);
+    ferry__kafka_part *p = topic >= 0 ? ferry__group_part(g, topic, at->partition, true) : NULL;
+    char *metadata = at->metadata ? strndup(at->metadata, at->metadata_size) : NULL;
+    size_t up = p ? p->up : 0;
+    if (p && ferry__part_take(p, at->offset, metadata, who(g->k), &kept)) {
+        p->owned = true;
+        p->leaving = p->paused = p->dirty = false;
+        if (!kept && ferry__group_posts(topic))
+            g->posts_held -= up; /* those of another epoch settle elsewhere */
+        at->offset = at->offset < 0 && !kept ? RD_KAFKA_OFFSET_BEGINNING : p->base;
+    }
+    free(metadata);
+}
+
+static void assigned(ferry__kafka *k, ferry__kafka_job *job, bool ran)
+{
+    assign *a = (assign *)(void *)job;
+    ferry__kafka_group *g = a->group;
+    (void)k;
+    g->assigning = false;
+    for (int i = 0; ran && !a->err && i < a->parts->cnt; i++)
+        take_part(g, &a->parts->elems[i]);
+    if (g->rk == a->rk && g->rk)
+        take_over(g->rk, a->parts);
+    rd_kafka_topic_partition_list_destroy(a->parts);
+    ferry__free(a);
+}
+
+static void begin_assign(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *parts)
+{
+    assign *a = parts->cnt > 0 && g->state == FERRY__GROUP_MEMBER ? ferry__zalloc(sizeof *a) : NULL;
+    if (!a) {
+        take_over(g->rk, parts);
+        return;
+    }
+    *a = (assign){.job = {.run = run_assign, .done = assigned}, .group = g, .rk = g->rk, .parts = rd_kafka_topic_partition_list_copy(parts)};
+    g->assigning = true;
+    ferry__kafka_job_add(g->k, &a->job);
+}
+
+/* ---- partitions that go ---- */
+
+static void for_revoked(ferry__kafka_group *g, bool gone)
+{
+    for (int i = 0; i < g->revoking->cnt; i++) {
+        int topic = topic_of(g, g->revoking->elems[i].topic);
+        ferry__kafka_part *p = topic < 0 ? NULL : ferry__group_part(g, topic, g->revoking->elems[i].partition, false);
+        if (!p)
+            continue;
+        p->leaving = !gone;
+        p->owned = p->owned && !gone;
+        ferry__group_drop(g, p);
+    }
+}
+
+static void let_go(ferry__kafka_group *g)
+{
+    for_revoked(g, true);
+    release(g->rk, g->revoking);
+    rd_kafka_topic_partition_list_destroy(g->revoking);
+    g->revoking = NULL;
+    g->last_commit = false;
+}
+
+static void begin_revoke(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *parts)
+{
+    if (g->revoking)
+        rd_kafka_topic_partition_list_destroy(g->revoking);
+    g->revoking = rd_kafka_topic_partition_list_copy(parts);
+    g->revoke_by_ms = g->k->now_ms + g->k->set.move_ms;
+    g->last_commit = false;
+    if (rd_kafka_assignment_lost(g->rk) || g->state >= FERRY__GROUP_CLOSING)
+        let_go(g);
+    else
+        for_revoked(g, false);
+}
+
+void ferry__member_rebalance(ferry__kafka_group *g, rd_kafka_event_t *event)
+{
+    rd_kafka_topic_partition_list_t *parts = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+    if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+        begin_assign(g, parts);
+    else if (err == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
+        begin_revoke(g, parts);
+    else
+        rd_kafka_assign(g->rk, NULL);
+}
+
+static bool posts_up(const ferry__kafka_group *g, bool leaving_only)
+{
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        const ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->owned && (p->leaving || !leaving_only) && ferry__group_posts(p->topic) && p->up > 0)
+            return true;
+    }
+    return false;
+}
+
+static void serve_revoke(ferry__kafka_group *g)
+{
+    if (g->committing)
+        return;
+    if (g->last_commit) {
+        let_go(g);
+        return;
+    }
+    if (posts_up(g, true) && g->k->now_ms < g->revoke_by_ms && !g->k->closing)
+        return;
+    g->last_commit = true;
+    if (!ferry__commit_last(g))
+        let_go(g);
+}
+
+/* ---- leaving ---- */
+
+static void drop_all(ferry__kafka_group *g)
+{
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next)
+        ferry__group_drop(g, FERRY__OF(n, ferry__kafka_part, node));
+}
+
+static void begin_close(ferry__kafka_group *g)
+{
+    g->state = FERRY__GROUP_CLOSING;
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(g->rk, g->queue);
+    if (error)
+        rd_kafka_error_destroy(error);
+}
+
+static void serve_leave(ferry__kafka_group *g)
+{
+    if (g->committing || g->assigning)
+        return;
+    if (g->last_commit) {
+        begin_close(g);
+        return;
+    }
+    if (posts_up(g, false) && !g->k->closing)
+        return;
+    g->last_commit = true;
+    if (!ferry__commit_last(g))
+        begin_close(g);
+}
+
+typedef struct destroy {
+    ferry__kafka_job    job;
+    ferry__kafka_group *group;
+    rd_kafka_t         *rk;
+} destroy;
+
+static void run_destroy(ferry__kafka *k, ferry__kafka_job *job)
+{
+    (void)k;
+    destroy_now(((destroy *)(void *)job)->rk);
+}
+
+static void destroyed(ferry__kafka *k, ferry__kafka_job *job, bool ran)
+{
+    destroy *d = (destroy *)(void *)job;
+    if (!ran)
+        run_destroy(k, job);
+    d->group->state = FERRY__GROUP_GONE;
+    d->group->destroying = false;
+    ferry__free(d);
+}
+
+void ferry__member_destroy(ferry__kafka_group *g)
+{
+    destroy *d = ferry__zalloc(sizeof *d);
+    rd_kafka_t *rk = g->rk;
+    for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
+        if (g->handles[t])
+            rd_kafka_topic_destroy(g->handles[t]);
+    memset(g->handles, 0, sizeof g->handles);
+    ferry__group_drop_queue(g);
+    g->rk = NULL;
+    if (!d) {
+        destroy_now(rk);
+        g->state = FERRY__GROUP_GONE;
+        return;
+    }
+    *d = (destroy){.job = {.run = run_destroy, .done = destroyed}, .group = g, .rk = rk};
+    g->destroying = true;
+    ferry__kafka_job_add(g->k, &d->job);
+}
+
+void ferry__member_serve(ferry__kafka_group *g)
+{
+    if (!g->intakes[0] && !g->intakes[1] && g->state < FERRY__GROUP_LEAVING) {
+        if (g->state == FERRY__GROUP_PREPARING) {
+            g->state = g->preparing ? g->state : FERRY__GROUP_GONE;
+            return;
+        }
+        g->state = FERRY__GROUP_LEAVING;
+        g->last_commit = false;
+        drop_all(g);
+    }
+    if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms && g->k->state == FERRY__UP)
+        ferry__member_prepare(g);
+    else if (g->state == FERRY__GROUP_MEMBER && g->revoking)
+        serve_revoke(g);
+    else if (g->state == FERRY__GROUP_LEAVING && g->revoking && !g->committing)
+        let_go(g);
+    else if (g->state == FERRY__GROUP_LEAVING)
+        serve_leave(g);
+    else if (g->state == FERRY__GROUP_CLOSING && g->rk && rd_kafka_consumer_closed(g->rk))
+        ferry__member_destroy(g);
+}

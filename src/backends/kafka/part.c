@@ -1,0 +1,248 @@
+#include "backends/kafka/part.h"
+
+#include "base/alloc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STATE = 3, ATTEMPT = 4, ATTEMPTS_MAX = 63, FIRST_SIZE = 256 };
+
+static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static uint8_t *cell(const ferry__kafka_part *p, int64_t offset)
+{
+    return &p->ring[(uint64_t)offset & (p->size - 1)];
+}
+
+static bool known(const ferry__kafka_part *p, int64_t offset)
+{
+    return offset >= p->base && offset < p->top;
+}
+
+int ferry__part_state(const ferry__kafka_part *p, int64_t offset)
+{
+    return offset < p->base ? FERRY__PART_DONE : known(p, offset) ? *cell(p, offset) & STATE : FERRY__PART_NEW;
+}
+
+static bool grow(ferry__kafka_part *p, size_t span)
+{
+    size_t size = p->size ? p->size : FIRST_SIZE;
+    while (size < span)
+        size *= 2;
+    if (size == p->size)
+        return true;
+    uint8_t *ring = ferry__zalloc(size);
+    if (!ring)
+        return false;
+    for (int64_t o = p->base; o < p->top; o++)
+        ring[(uint64_t)o & (size - 1)] = *cell(p, o);
+    ferry__free(p->ring);
+    p->ring = ring;
+    p->size = size;
+    return true;
+}
+
+static bool extend(ferry__kafka_part *p, int64_t top)
+{
+    if (top <= p->top)
+        return true;
+    if (!grow(p, (size_t)(top - p->base)))
+        return false;
+    for (; p->top < top; p->top++)
+        *cell(p, p->top) = FERRY__PART_NEW;
+    return true;
+}
+
+static void advance(ferry__kafka_part *p)
+{
+    while (p->base < p->top && (*cell(p, p->base) & STATE) == FERRY__PART_DONE)
+        p->base++;
+    if (p->read < p->base)
+        p->read = p->base;
+}
+
+void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state)
+{
+    if (!known(p, offset))
+        return;
+    uint8_t *at = cell(p, offset);
+    if (state == FERRY__PART_NEW && *at / ATTEMPT > 0)
+        state = FERRY__PART_MAYBE; /* not begun here, but elsewhere before */
+    p->up += (size_t)(state == FERRY__PART_UP) - (size_t)((*at & STATE) == FERRY__PART_UP);
+    *at = (uint8_t)((*at & ~STATE) | state);
+    p->dirty = true;
+    advance(p);
+}
+
+/* ---- the last owner's word ---- */
+
+static const char *field(const char *metadata, char name)
+{
+    for (const char *at = metadata; at && *at; at = strchr(at, ';'), at += at != NULL)
+        if (at[0] == name && at[1] == '=')
+            return at + 2;
+    return "";
+}
+
+static int value_of(char c)
+{
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+static bool read_bits(ferry__kafka_part *p, const char *bits, int state)
+{
+    int64_t offset = p->base;
+    for (int value; (value = value_of(*bits)) >= 0 && offset - p->base < FERRY__PART_SPAN; bits++, offset += 6)
+        for (int i = 0; i < 6; i++)
+            if (value >> i & 1) {
+                if (!extend(p, offset + i + 1))
+                    return false;
+                *cell(p, offset + i) = (uint8_t)state;
+            }
+    return true;
+}
+
+static void read_attempts(ferry__kafka_part *p, const char *list)
+{
+    while (*list >= '0' && *list <= '9') {
+        char *end;
+        int64_t offset = strtoll(list, &end, 10);
+        long n = *end == ':' ? strtol(end + 1, &end, 10) : 0;
+        if (known(p, offset) && n > 0 && n <= ATTEMPTS_MAX)
+            *cell(p, offset) = (uint8_t)(ferry__part_state(p, offset) | (int)n * ATTEMPT);
+        if (*end != ',')
+            return;
+        list = end + 1;
+    }
+}
+
+/* Each of m was in the hands of a server that is gone: one attempt more. */
+static void count_attempts(ferry__kafka_part *p)
+{
+    for (int64_t o = p->base; o < p->top; o++)
+        if (ferry__part_state(p, o) == FERRY__PART_MAYBE && *cell(p, o) / ATTEMPT < ATTEMPTS_MAX)
+            *cell(p, o) = (uint8_t)(*cell(p, o) + ATTEMPT);
+}
+
+static bool same(const ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who)
+{
+    const char *by = field(metadata, 'o');
+    return p->size > 0 && p->who == who && *by && strtoull(by, NULL, 16) == who && offset <= p->base;
+}
+
+/* Our own commit was the last: what we know is newer than what it says. */
+static void go_on(ferry__kafka_part *p)
+{
+    p->read = p->base;
+}
+
+bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who, bool *kept)
+{
+    const char *said = metadata ? metadata : "";
+    *kept = same(p, offset, said, who);
+    if (*kept) {
+        go_on(p);
+        return true;
+    }
+    p->epoch++;
+    p->up = 0;
+    p->base = p->read = p->top = offset > 0 ? offset : 0;
+    p->who = who;
+    if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) || !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
+        return false;
+    read_attempts(p, field(said, 'a'));
+    count_attempts(p);
+    advance(p);
+    return true;
+}
+
+void ferry__part_done(ferry__kafka_part *p)
+{
+    ferry__free(p->ring);
+    p->ring = NULL;
+    p->size = 0;
+}
+
+/* ---- messages ---- */
+
+bool ferry__part_full(const ferry__kafka_part *p)
+{
+    return p->top - p->base >= FERRY__PART_SPAN;
+}
+
+/* Offsets that never come (control records, compacted ones) count as done. */
+static void skip_gap(ferry__kafka_part *p, int64_t offset)
+{
+    if (p->base == p->top && offset > p->top) { /* the beginning of the log was deleted, or nothing was ever committed */
+        p->base = p->read = p->top = offset;
+        return;
+    }
+    for (int64_t o = p->read; o < offset && o < p->top; o++)
+        if (ferry__part_state(p, o) < FERRY__PART_UP)
+            ferry__part_set(p, o, FERRY__PART_DONE);
+}
+
+bool ferry__part_see(ferry__kafka_part *p, int64_t offset, bool *maybe, unsigned *attempts)
+{
+    if (offset < p->base)
+        return false;
+    skip_gap(p, offset);
+    int64_t top = p->top;
+    if (!extend(p, offset + 1))
+        return false;
+    for (int64_t o = top; o < offset; o++)
+        *cell(p, o) = FERRY__PART_DONE;
+    p->read = offset + 1;
+    advance(p);
+    int state = ferry__part_state(p, offset);
+    *maybe = state == FERRY__PART_MAYBE;
+    *attempts = state == FERRY__PART_MAYBE ? (unsigned)(*cell(p, offset) / ATTEMPT) : 0;
+    return state == FERRY__PART_NEW || state == FERRY__PART_MAYBE;
+}
+
+/* ---- our word for the next owner ---- */
+
+static char *print_bits(const ferry__kafka_part *p, unsigned states, char *to)
+{
+    char *end = to;
+    for (int64_t o = p->base; o < p->top && o - p->base < FERRY__PART_SPAN; o += 6) {
+        int value = 0;
+        for (int i = 0; i < 6; i++)
+            if (o + i < p->top && states >> ferry__part_state(p, o + i) & 1)
+                value |= 1 << i;
+        *to++ = digits[value];
+        if (value)
+            end = to;
+    }
+    *end = '\0';
+    return end;
+}
+
+static char *print_attempts(const ferry__kafka_part *p, char *to, const char *end)
+{
+    const char *mark = ";a=";
+    for (int64_t o = p->base; o < p->top && end - to > 128; o++) {
+        int state = ferry__part_state(p, o), n = *cell(p, o) / ATTEMPT;
+        if (n == 0 || (state != FERRY__PART_UP && state != FERRY__PART_MAYBE))
+            continue;
+        /* what is MAYBE was counted when we took it, and is counted again by the next one */
+        n -= state == FERRY__PART_MAYBE;
+        to += n > 0 ? snprintf(to, 64, "%s%lld:%d", mark, (long long)o, n) : 0;
+        mark = n > 0 ? "," : mark;
+    }
+    return to;
+}
+
+void ferry__part_print(const ferry__kafka_part *p, bool give_up, char to[FERRY__PART_META])
+{
+    unsigned up = 1u << FERRY__PART_UP, done = 1u << FERRY__PART_DONE, maybe = 1u << FERRY__PART_MAYBE;
+    char *at = to;
+    at = stpcpy(at, "m=");
+    at = print_bits(p, give_up ? maybe : up | maybe, at);
+    at = stpcpy(at, ";d=");
+    at = print_bits(p, give_up ? done | up : done, at);
+    at = print_attempts(p, at, to + FERRY__PART_META);
+    snprintf(at, (size_t)(to + FERRY__PART_META - at), ";o=%llx", (unsigned long long)p->who);
+}

@@ -1,0 +1,77 @@
+/* part.h - one partition of a topic of requests: what became of each of its messages.
+ *
+ *              base (all below are done)          read (next to come from the broker)     top
+ *     ---------|----------------------------------|---------------------------------------|--
+ *              DONE UP NEW MAYBE DONE …            known only from the last owner's commit
+ *
+ * NEW    nobody had it          MAYBE  a server that is gone had it and may have started it
+ * UP     we have it             DONE   handled, or there is no such message
+ *
+ * What a commit says beside the offset `base` (its metadata, at most 4096 bytes), so that the next owner knows it all:
+ *
+ *     m=BITS;d=BITS;a=OFFSET:N,…;o=WHO
+ *
+ * m: UP and MAYBE; d: DONE; both from base on, six to a character. a: how many servers died with it, for m's that had any.
+ * o: who wrote it. A message must be in m before a handler sees it: only so is "in neither" a proof that it is fresh. (Claims are
+ * exact and not in blocks ahead: a block would answer MAYBE_EXECUTED for messages that were never started.)
+ *
+ * A partition that comes back to us, with nobody's commit but ours in between, goes on as it was: what our handlers still have is not
+ * handed out again. The epoch tells apart frames from before the partition was somebody else's. */
+#ifndef FERRY_KAFKA_PART_H
+#define FERRY_KAFKA_PART_H
+
+#include "base/list.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ferry__kafka_group;
+
+enum { FERRY__PART_NEW, FERRY__PART_MAYBE, FERRY__PART_UP, FERRY__PART_DONE };
+enum { FERRY__PART_SPAN = 8192 /* messages between base and top at most */, FERRY__PART_META = 4000 };
+
+typedef struct ferry__kafka_part {
+    ferry__node                node; /* in its group */
+    struct ferry__kafka_group *group;
+    int      topic;     /* which of the group's topics */
+    int32_t  partition;
+    bool     owned, leaving, paused;
+    bool     dirty;     /* something is to be committed */
+    bool     sending;   /* it is part of the commit under way */
+    unsigned epoch;
+    int64_t  base, read, top;
+    size_t   up;        /* messages that are UP */
+    size_t   waiting;   /* frames of it that wait in the group's lists */
+    uint8_t *ring;      /* a state and, above it, attempts; at offset % size */
+    size_t   size;
+    uint64_t who;
+} ferry__kafka_part;
+
+/* As the last owner's commit left it; offset < 0: nothing was ever committed. False: no memory. True in *kept: it goes on as it was. */
+bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who, bool *kept);
+void ferry__part_done(ferry__kafka_part *p);
+
+/* A message came. False: it is not to be handed out (done, or ours already). */
+bool ferry__part_see(ferry__kafka_part *p, int64_t offset, bool *maybe, unsigned *attempts);
+bool ferry__part_full(const ferry__kafka_part *p); /* `top` must not move on */
+void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state);
+int  ferry__part_state(const ferry__kafka_part *p, int64_t offset);
+
+/* The metadata; `give_up`: what is UP counts as done, since we answer it and another server takes the partition. */
+void ferry__part_print(const ferry__kafka_part *p, bool give_up, char to[FERRY__PART_META]);
+
+/* Receipts of frames. */
+static inline uint64_t ferry__part_place(const ferry__kafka_part *p, int64_t offset)
+{
+    return (uint64_t)offset | (uint64_t)(p->epoch & 0xffff) << 48;
+}
+static inline int64_t ferry__part_offset(uint64_t place)
+{
+    return (int64_t)(place & 0xffffffffffff);
+}
+static inline bool ferry__part_current(const ferry__kafka_part *p, uint64_t place)
+{
+    return place >> 48 == (p->epoch & 0xffff);
+}
+
+#endif

@@ -1,0 +1,633 @@
+/* pipe.c - the table of the transport, noting and upcalls; the rest is where kafka.h says. */
+#include "backends/kafka/group.h"
+#include "backends/kafka/wire.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { CLOSE_MS = 3000, FLUSH_MS = 1000 };
+
+/* Called on librdkafka's threads. */
+static void ring(rd_kafka_t *rk, void *arg)
+{
+    ferry__kafka *k = arg;
+    (void)rk;
+    ferry__kafka_backend.wake(k);
+}
+
+void ferry__kafka_ring_by(ferry__kafka *k, rd_kafka_queue_t *queue)
+{
+    rd_kafka_queue_cb_event_enable(queue, ring, k);
+}
+
+static void init(ferry__kafka *k)
+{
+    ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
+                               &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
+    ferry__list *lists[] = {&k->noted.replies,  &k->noted.moved,  &k->noted.intakes,  &k->passed.replies, &k->passed.moved,
+                            &k->passed.intakes, &k->targets,      &k->intakes,        &k->topics,         &k->groups,
+                            &k->presences};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        ferry__frames_init(frames[i]);
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        ferry__list_init(lists[i]);
+    k->event = -1;
+    k->now_ms = ferry__now_ms();
+    k->start_at_ms = INT64_MAX;
+    ferry__kafka_jobs_init(&k->jobs);
+}
+
+static rd_kafka_t *client(ferry__kafka *k, ferry__kafka_role role, char *why)
+{
+    rd_kafka_conf_t *conf = ferry__kafka_conf(&k->set, k->config, role, NULL, ferry__kafka_pick, why);
+    if (!conf)
+        return NULL;
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH);
+    rd_kafka_conf_set_opaque(conf, k);
+    rd_kafka_t *rk = rd_kafka_new(role == FERRY__KAFKA_READER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why, FERRY_WHY_SIZE);
+    if (!rk)
+        rd_kafka_conf_destroy(conf);
+    return rk;
+}
+
+static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *config, const ferry__url *url, char *why)
+{
+    ferry__kafka *k = self;
+    k->up = up;
+    k->config = config;
+    init(k);
+    snprintf(k->replies_name, sizeof k->replies_name, "%s.replies", config->ns);
+    ferry_status status = ferry__kafka_settings_read(&k->set, config, url, why);
+    if (status != FERRY_OK)
+        return status;
+    k->calls = client(k, FERRY__KAFKA_CALLS, why);
+    k->reader = k->calls ? client(k, FERRY__KAFKA_READER, why) : NULL;
+    if (!k->reader)
+        return FERRY_INVALID;
+    k->queue = rd_kafka_queue_new(k->calls);
+    ferry__kafka_ring_by(k, k->queue);
+    rd_kafka_t *both[] = {k->calls, k->reader};
+    for (int i = 0; i < 2; i++) {
+        rd_kafka_queue_t *main = rd_kafka_queue_get_main(both[i]);
+        rd_kafka_queue_forward(main, k->queue);
+        rd_kafka_queue_destroy(main);
+    }
+    ferry__kafka_start(k);
+    return FERRY_OK;
+}
+
+/* ---- closing ---- */
+
+static void drop_notes(ferry__list *list)
+{
+    for (ferry__node *n; (n = ferry__list_shift(list));)
+        ferry__kafka_note_free(FERRY__OF(n, ferry__kafka_note, node));
+}
+
+static void drop_memory(ferry__kafka *k)
+{
+    ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
+                               &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
+    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
+        ferry__frames_drop(frames[i]);
+    ferry__list *notes[] = {&k->noted.replies, &k->noted.moved, &k->passed.replies, &k->passed.moved};
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
+        drop_notes(notes[i]);
+    for (ferry__node *n; (n = ferry__list_shift(&k->groups));)
+        ferry__group_free(FERRY__OF(n, ferry__kafka_group, node));
+    ferry__list_join(&k->intakes, &k->noted.intakes);
+    ferry__list_join(&k->intakes, &k->passed.intakes);
+    for (ferry__node *n; (n = ferry__list_shift(&k->intakes));)
+        ferry__free(FERRY__OF(n, ferry__kafka_intake, node));
+    for (ferry__node *n; (n = ferry__list_shift(&k->topics));)
+        ferry__free(FERRY__OF(n, ferry__kafka_topic, node));
+    for (ferry__node *n; (n = ferry__list_shift(&k->targets));) {
+        ferry__kafka_target *t = FERRY__OF(n, ferry__kafka_target, node);
+        ferry__frames_drop(&t->held);
+        ferry__free(t);
+    }
+    ferry__kafka_tell_presences(k);
+    ferry__free(k->scratch);
+    ferry__kafka_settings_done(&k->set);
+    if (k->event >= 0)
+        close(k->event);
+}
+
+static bool groups_left(const ferry__kafka *k)
+{
+    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next)
+        if (FERRY__OF(n, ferry__kafka_group, node)->state != FERRY__GROUP_GONE)
+            return true;
+    return false;
+}
+
+static void leave_groups(ferry__kafka *k)
+{
+    int64_t end = ferry__now_ms() + CLOSE_MS;
+    for (ferry__node *n = k->intakes.next; n != &k->intakes; n = n->next)
+        FERRY__OF(n, ferry__kafka_intake, node)->source = NULL;
+    while (groups_left(k) && ferry__now_ms() < end) {
+        unsigned seen = ferry__bell_seen(&k->bell);
+        k->now_ms = ferry__now_ms();
+        ferry__kafka_backend.flush(k);
+        ferry__kafka_backend.step(k);
+        if (groups_left(k))
+            ferry__bell_sleep(&k->bell, seen, 20, false);
+    }
+}
+
+static void drain_queue(ferry__kafka *k)
+{
+    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(k->queue, 0)) != NULL;) {
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+            for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event));)
+                if (m->_private)
+                    ferry__kafka_note_free(m->_private);
+        rd_kafka_event_destroy(event);
+    }
+}
+
+static void stop_producer(ferry__kafka *k, rd_kafka_t *rk)
+{
+    if (!rk)
+        return;
+    int64_t end = ferry__now_ms() + (k->state == FERRY__UP ? FLUSH_MS : 0);
+    while (rd_kafka_outq_len(rk) > 0 && ferry__now_ms() < end) {
+        unsigned seen = ferry__bell_seen(&k->bell);
+        drain_queue(k);
+        if (rd_kafka_outq_len(rk) > 0)
+            ferry__bell_sleep(&k->bell, seen, 10, false);
+    }
+    rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    end = ferry__now_ms() + FLUSH_MS;
+    while (rd_kafka_outq_len(rk) > 0 && ferry__now_ms() < end) {
+        unsigned seen = ferry__bell_seen(&k->bell);
+        drain_queue(k);
+        if (rd_kafka_outq_len(rk) > 0)
+            ferry__bell_sleep(&k->bell, seen, 10, false);
+    }
+}
+
+static void destroy_clients(ferry__kafka *k)
+{
+    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
+        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
+        for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
+            if (g->handles[t])
+                rd_kafka_topic_destroy(g->handles[t]);
+        memset(g->handles, 0, sizeof g->handles);
+        ferry__group_drop_queue(g);
+        if (g->rk)
+            rd_kafka_destroy_flags(g->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        g->rk = NULL;
+    }
+    if (k->reader_topic) {
+        rd_kafka_consume_stop(k->reader_topic, k->reader_partition);
+        rd_kafka_topic_destroy(k->reader_topic);
+    }
+    drain_queue(k);
+    if (k->reader)
+        rd_kafka_destroy_flags(k->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    for (ferry__node *n = k->topics.next; n != &k->topics; n = n->next)
+        rd_kafka_topic_destroy(FERRY__OF(n, ferry__kafka_topic, node)->handle);
+    if (k->posts)
+        rd_kafka_destroy(k->posts);
+    if (k->queue) {
+        drain_queue(k);
+        rd_kafka_queue_cb_event_enable(k->queue, NULL, NULL);
+        rd_kafka_queue_destroy(k->queue);
+    }
+    if (k->calls)
+        rd_kafka_destroy(k->calls);
+}
+
+static void kafka_close(void *self)
+{
+    ferry__kafka *k = self;
+    if (!k->config)
+        return;
+    k->closing = true;
+    if (k->queue)
+        leave_groups(k);
+    ferry__kafka_jobs_stop(k);
+    if (k->queue) {
+        stop_producer(k, k->posts);
+        stop_producer(k, k->calls);
+    }
+    destroy_clients(k);
+    drop_memory(k);
+    k->config = NULL;
+}
+
+/* In a forked child: librdkafka's threads are not here, so its clients are left alone; only memory of ours goes. */
+static void kafka_abandon(void *self)
+{
+    ferry__kafka *k = self;
+    if (!k->config)
+        return;
+    k->closing = true;
+    drop_memory(k);
+}
+
+/* ---- noting ---- */
+
+static ferry_status kafka_listen(void *self, ferry__source *source)
+{
+    ferry__kafka *k = self;
+    if (source->lane == FERRY__REPLIES) {
+        k->replies_to = source;
+        return FERRY_OK;
+    }
+    if (source->lane != FERRY__CALLS && source->lane != FERRY__POSTS)
+        return FERRY_UNSUPPORTED;
+    ferry__kafka_intake *in = ferry__zalloc(sizeof *in + strlen(source->name) + 1);
+    if (!in)
+        return FERRY_NO_MEMORY;
+    strcpy(in->service, source->name);
+    in->source = source;
+    in->lane = source->lane;
+    source->data = in;
+    ferry__list_append(&k->noted.intakes, &in->node);
+    return FERRY_OK;
+}
+
+static void kafka_unlisten(void *self, ferry__source *source)
+{
+    ferry__kafka_intake *in = source->data;
+    (void)self;
+    if (in)
+        in->source = NULL;
+    source->data = NULL;
+}
+
+static void kafka_credit(void *self, ferry__source *source, int frames)
+{
+    ferry__kafka_intake *in = source->data;
+    (void)self;
+    if (in)
+        in->noted += frames;
+}
+
+static void note_reply(ferry__kafka *k, ferry__frame *f)
+{
+    ferry__kafka_note *n = ferry__alloc(sizeof *n);
+    if (!n) {
+        ferry__frame_unref(f);
+        return;
+    }
+    memset(n, 0, sizeof *n);
+    n->purpose = FERRY__KAFKA_ANSWER;
+    n->frame = f;
+    ferry__list_append(&k->noted.replies, &n->node);
+}
+
+static void kafka_send(void *self, ferry__target *target, ferry__frame *f)
+{
+    ferry__kafka *k = self;
+    if (!target) {
+        note_reply(k, f);
+        return;
+    }
+    ferry__kafka_target *t = ferry__kafka_target_of(k, target);
+    f->tag[0] = (uint64_t)(uintptr_t)t;
+    if (t)
+        ferry__frames_add(&k->noted.frames, f);
+    else
+        ferry__frame_unref(f); /* without an outcome: its deadline ends it */
+}
+
+/* An answer was noted just before its request is settled: the request is then done when the brokers have the answer. */
+static ferry__kafka_note *answer_of(const ferry__kafka *k, const ferry__frame *f)
+{
+    if (f->kind != FERRY__CALL || ferry__list_empty(&k->noted.replies))
+        return NULL;
+    ferry__kafka_note *n = FERRY__OF(k->noted.replies.prev, ferry__kafka_note, node);
+    bool same = !n->part && n->frame->id.serial == f->id.serial && memcmp(n->frame->id.client, f->id.client, 16) == 0;
+    return same ? n : NULL;
+}
+
+static void kafka_settle(void *self, ferry__frame *f)
+{
+    ferry__kafka *k = self;
+    ferry__kafka_note *answer = answer_of(k, f);
+    if (!answer) {
+        ferry__frames_add(&k->noted.settled, f);
+        return;
+    }
+    answer->part = (ferry__kafka_part *)(uintptr_t)f->tag[0];
+    answer->place = f->tag[1];
+    ferry__frame_unref(f);
+}
+
+static void kafka_hand_back(void *self, ferry__frame *f)
+{
+    ferry__kafka *k = self;
+    ferry__frames_add(&k->noted.returned, f);
+}
+
+static ferry__kafka_note *note_move(ferry__kafka *k, ferry__frame *f, size_t room)
+{
+    ferry__kafka_note *n = ferry__zalloc(sizeof *n + room + 1);
+    if (!n) {
+        ferry__frames_add(&k->noted.returned, f); /* it comes again */
+        return NULL;
+    }
+    n->purpose = FERRY__KAFKA_MOVED;
+    n->frame = f;
+    n->part = (ferry__kafka_part *)(uintptr_t)f->tag[0];
+    n->place = f->tag[1];
+    ferry__list_append(&k->noted.moved, &n->node);
+    return n;
+}
+
+static void kafka_retry(void *self, ferry__frame *f, int delay_ms)
+{
+    ferry__kafka_note *n = f->kind == FERRY__CALL ? NULL : note_move(self, f, 0);
+    if (n)
+        n->due_ms = ferry__wall_ms() + delay_ms;
+    else if (f->kind == FERRY__CALL)
+        kafka_hand_back(self, f);
+}
+
+static void kafka_bury(void *self, ferry__frame *f, const char *box, const void *record, size_t length)
+{
+    ferry__kafka *k = self;
+    size_t name = strlen(k->config->ns) + strlen(box) + 8;
+    ferry__kafka_note *n = note_move(k, f, name + length);
+    if (!n)
+        return;
+    snprintf(n->room, name, "%s.%s.dead", k->config->ns, box);
+    n->length = length;
+    memcpy(n->room + strlen(n->room) + 1, record, length);
+}
+
+static void kafka_probe(void *self, ferry__target *target)
+{
+    ferry__kafka *k = self;
+    target->next = k->noted.probes;
+    k->noted.probes = target;
+}
+
+static void kafka_admin(void *self, ferry__admin *admin)
+{
+    ferry__kafka *k = self;
+    admin->next = k->noted.admins;
+    k->noted.admins = admin;
+}
+
+static void flush_intakes(ferry__kafka *k)
+{
+    for (ferry__node *n = k->noted.intakes.next; n != &k->noted.intakes; n = n->next)
+        FERRY__OF(n, ferry__kafka_intake, node)->closed = !FERRY__OF(n, ferry__kafka_intake, node)->source;
+    ferry__list_join(&k->passed.intakes, &k->noted.intakes);
+    for (ferry__node *n = k->intakes.next, *next; n != &k->intakes; n = next) {
+        ferry__kafka_intake *in = FERRY__OF(n, ferry__kafka_intake, node);
+        next = n->next;
+        in->credit += in->noted;
+        in->noted = 0;
+        if (in->source)
+            continue;
+        in->credit = 0;
+        in->closed = true;
+        if (in->group && in->group->intakes[in->lane == FERRY__POSTS] == in)
+            in->group->intakes[in->lane == FERRY__POSTS] = NULL;
+    }
+}
+
+static void flush_probes(ferry__kafka *k)
+{
+    for (ferry__target *t; (t = k->noted.probes);) {
+        k->noted.probes = t->next;
+        ferry__kafka_target *own = ferry__kafka_target_of(k, t);
+        if (own)
+            own->probed = true;
+        t->next = k->passed.probes;
+        k->passed.probes = t;
+    }
+}
+
+static void kafka_flush(void *self)
+{
+    ferry__kafka *k = self;
+    ferry__frames_join(&k->passed.frames, &k->noted.frames);
+    ferry__frames_join(&k->passed.settled, &k->noted.settled);
+    ferry__frames_join(&k->passed.returned, &k->noted.returned);
+    ferry__list_join(&k->passed.replies, &k->noted.replies);
+    ferry__list_join(&k->passed.moved, &k->noted.moved);
+    flush_intakes(k);
+    flush_probes(k);
+    for (ferry__admin *a; (a = k->noted.admins);) {
+        k->noted.admins = a->next;
+        a->next = k->passed.admins;
+        k->passed.admins = a;
+    }
+}
+
+/* ---- a turn ---- */
+
+static ferry__kafka_group *group_for(ferry__kafka *k, const char *service, ferry__lane lane)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s.%s", k->config->ns, service);
+    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
+        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
+        if (strcmp(g->name, name) == 0 && g->state < FERRY__GROUP_LEAVING && !g->intakes[lane == FERRY__POSTS])
+            return g;
+    }
+    ferry__kafka_group *g = ferry__group_new(k, service);
+    if (g)
+        ferry__list_append(&k->groups, &g->node);
+    return g;
+}
+
+static void take_intakes(ferry__kafka *k)
+{
+    for (ferry__node *n; (n = ferry__list_shift(&k->passed.intakes));) {
+        ferry__kafka_intake *in = FERRY__OF(n, ferry__kafka_intake, node);
+        ferry__kafka_group *g = in->closed ? NULL : group_for(k, in->service, in->lane);
+        if (g)
+            ferry__group_join(g, in);
+        ferry__list_append(&k->intakes, n);
+    }
+}
+
+static void take_probes(ferry__kafka *k)
+{
+    for (ferry__target *t; k->state == FERRY__UP && (t = k->passed.probes);) {
+        k->passed.probes = t->next;
+        if (t->data)
+            ferry__kafka_probe(k, t->data);
+    }
+}
+
+static void free_gone(ferry__kafka *k)
+{
+    for (ferry__node *n = k->groups.next, *next; n != &k->groups; n = next) {
+        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
+        next = n->next;
+        (void)g; /* frames of handlers that run point to its partitions: it stays until close */
+    }
+}
+
+static void kafka_step(void *self)
+{
+    ferry__kafka *k = self;
+    k->seen = ferry__bell_seen(&k->bell);
+    k->now_ms = ferry__now_ms();
+    ferry__kafka_jobs_finish(k);
+    if (k->now_ms >= k->start_at_ms && !k->starting && !k->closing)
+        ferry__kafka_start(k);
+    take_intakes(k);
+    ferry__kafka_send_frames(k);
+    ferry__kafka_send_replies(k);
+    ferry__kafka_settle_all(k);
+    ferry__kafka_send_moved(k);
+    take_probes(k);
+    ferry__kafka_admins(k);
+    k->more = ferry__kafka_poll(k);
+    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
+        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
+        k->more = ferry__group_poll(g) || k->more;
+        ferry__group_serve(g);
+    }
+    free_gone(k);
+}
+
+static const char *reason(ferry_status status, const ferry__kafka_target *t, char why[FERRY_WHY_SIZE])
+{
+    if (status == FERRY_NO_SERVICE)
+        ferry__why(why, "nobody ever served '%s' here: start a server for it, or check the name and FERRY_URL", t->target->name);
+    else if (status == FERRY_TOO_BIG)
+        ferry__why(why, "the broker refuses a message of this size (max.message.bytes of topic %s)", t->topic_name);
+    else
+        ferry__why(why, "%s", ferry_status_text(status));
+    return why;
+}
+
+static void hand_outcomes(ferry__kafka *k)
+{
+    char why[FERRY_WHY_SIZE];
+    for (ferry__frame *f; (f = ferry__frames_take(&k->outcomes));) {
+        ferry_status status = (ferry_status)(f->tag[1] & 0xff);
+        ferry__fate fate = (ferry__fate)(f->tag[1] >> 8);
+        const ferry__kafka_target *t = (const ferry__kafka_target *)(uintptr_t)f->tag[0];
+        k->up->outcome(k->up, f, fate, status, fate == FERRY__ACCEPTED ? NULL : reason(status, t, why));
+        ferry__frame_unref(f);
+    }
+}
+
+static void hand_frames(ferry__kafka *k)
+{
+    for (ferry__frame *f; (f = ferry__frames_take(&k->arrived));) {
+        ferry__kafka_intake *in = f->owner;
+        f->owner = NULL;
+        if (f->kind == FERRY__REPLY) {
+            f->from = k->replies_to;
+            k->up->frame(k->up, k->replies_to, f);
+        } else if (in && in->source) {
+            f->from = in->source;
+            k->up->frame(k->up, in->source, f);
+        } else {
+            ferry__frames_add(&k->noted.returned, f); /* unlistened meanwhile: fresh for the next server */
+            k->unsettled_now++;
+        }
+    }
+}
+
+static void kafka_pump(void *self)
+{
+    ferry__kafka *k = self;
+    uint64_t count;
+    if (k->event >= 0 && read(k->event, &count, sizeof count) < 0)
+        count = 0; /* nothing in it */
+    if (k->state_news) {
+        k->state_news = false;
+        k->up->state(k->up, k->state, k->state_status, k->state_why[0] ? k->state_why : NULL);
+    }
+    hand_outcomes(k);
+    hand_frames(k);
+    ferry__kafka_tell_presences(k);
+    for (ferry__admin *a; (a = k->answers);) {
+        k->answers = a->next;
+        k->up->answered(k->up, a);
+    }
+    size_t own = k->unsettled_now < k->settled_now ? k->unsettled_now : k->settled_now; /* those we gave back by ourselves */
+    k->unsettled_now -= own;
+    if (k->settled_now > own)
+        k->up->settled(k->up, k->settled_now - own, FERRY_OK, NULL);
+    k->settled_now = 0;
+}
+
+static void kafka_wait(void *self, int ms)
+{
+    ferry__kafka *k = self;
+    ferry__bell_sleep(&k->bell, k->seen, ms, false);
+}
+
+static void kafka_wake(void *self)
+{
+    ferry__kafka *k = self;
+    uint64_t one = 1;
+    ferry__bell_ring(&k->bell);
+    if (k->event >= 0 && write(k->event, &one, sizeof one) < 0)
+        return; /* full: it is readable all the same */
+}
+
+static int kafka_next_ms(void *self, int64_t now_ms)
+{
+    ferry__kafka *k = self;
+    int64_t at = k->start_at_ms;
+    bool noted = !ferry__list_empty(&k->passed.moved) || k->noted.returned.count;
+    if (k->more || k->arrived.first || k->outcomes.first)
+        return 0;
+    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
+        int64_t one = ferry__group_next_ms(FERRY__OF(n, ferry__kafka_group, node));
+        at = one < at ? one : at;
+    }
+    if (noted && at > now_ms + 20)
+        at = now_ms + 20;
+    return at == INT64_MAX ? -1 : at <= now_ms ? 1 : at - now_ms > INT32_MAX ? INT32_MAX : (int)(at - now_ms);
+}
+
+static int kafka_fd(void *self)
+{
+    ferry__kafka *k = self;
+    if (k->event < 0)
+        k->event = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    return k->event;
+}
+
+const ferry__abilities ferry__kafka_more = {
+    .admin = kafka_admin,
+};
+
+const ferry__backend ferry__kafka_backend = {
+    .scheme = "kafka",
+    .about = "Apache Kafka, by librdkafka",
+    .state_size = sizeof(ferry__kafka),
+    .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE,
+    .settings = ferry__kafka_setting_table,
+    .more = &ferry__kafka_more,
+    .open = kafka_open,
+    .close = kafka_close,
+    .abandon = kafka_abandon,
+    .listen = kafka_listen,
+    .unlisten = kafka_unlisten,
+    .credit = kafka_credit,
+    .send = kafka_send,
+    .flush = kafka_flush,
+    .settle = kafka_settle,
+    .retry = kafka_retry,
+    .bury = kafka_bury,
+    .hand_back = kafka_hand_back,
+    .wait = kafka_wait,
+    .wake = kafka_wake,
+    .step = kafka_step,
+    .pump = kafka_pump,
+    .probe = kafka_probe,
+    .next_ms = kafka_next_ms,
+    .fd = kafka_fd,
+};

@@ -1,0 +1,294 @@
+/* send.c - producing, and what delivery reports say of it.
+ *
+ * A frame for a name waits in its target until the topic is known to exist: librdkafka would have a broker create it, or keep the
+ * message for a while. After rd_kafka_produce only the delivery report says what became of it. */
+#include "backends/kafka/group.h"
+#include "backends/kafka/wire.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/random.h"
+
+#include <string.h>
+
+/* ---- topics ---- */
+
+/* Partition numbers are not ours to know: the count comes from the brokers with the topic. */
+int32_t ferry__kafka_pick(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque, void *note)
+{
+    const ferry__kafka_note *n = note;
+    (void)topic;
+    (void)key;
+    (void)length;
+    (void)opaque;
+    return (int32_t)(n->spread % (uint32_t)count);
+}
+
+ferry__kafka_topic *ferry__kafka_topic_get(ferry__kafka *k, rd_kafka_t *producer, const char *name)
+{
+    for (ferry__node *n = k->topics.next; n != &k->topics; n = n->next) {
+        ferry__kafka_topic *t = FERRY__OF(n, ferry__kafka_topic, node);
+        if (t->producer == producer && strcmp(t->name, name) == 0)
+            return t;
+    }
+    size_t length = strlen(name);
+    ferry__kafka_topic *t = producer ? ferry__zalloc(sizeof *t + length + 1) : NULL;
+    if (!t)
+        return NULL;
+    memcpy(t->name, name, length);
+    t->producer = producer;
+    t->handle = rd_kafka_topic_new(producer, name, NULL);
+    if (!t->handle) {
+        ferry__free(t);
+        return NULL;
+    }
+    ferry__list_append(&k->topics, &t->node);
+    return t;
+}
+
+/* ---- one message ---- */
+
+static uint32_t spread_of(const ferry__frame *f)
+{
+    return f->partition > 0 ? f->partition - 1 : (uint32_t)f->id.serial;
+}
+
+static uint32_t client_spread(const unsigned char client[16])
+{
+    return (uint32_t)ferry__hash(client, 16);
+}
+
+static void *scratch(ferry__kafka *k, size_t size)
+{
+    if (size <= k->scratch_room)
+        return k->scratch;
+    ferry__free(k->scratch);
+    k->scratch = ferry__alloc(size * 2);
+    k->scratch_room = k->scratch ? size * 2 : 0;
+    return k->scratch;
+}
+
+static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *topic, const ferry__frame *f, const void *key, size_t length,
+                                          ferry__kafka_note *n)
+{
+    size_t size = ferry__wire_packed(f);
+    void *bytes = scratch(k, size);
+    if (!bytes)
+        return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    ferry__wire_pack(f, bytes, k->now_ms);
+    if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, bytes, size, key, length, n) == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    return rd_kafka_last_error();
+}
+
+static rd_kafka_resp_err_t produce_open(rd_kafka_t *rk, rd_kafka_topic_t *topic, ferry__frame *f, int64_t due_ms, ferry__kafka_note *n)
+{
+    rd_kafka_headers_t *headers = ferry__wire_headers(f, due_ms);
+    if (!headers)
+        return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    const void *key = f->key.at ? f->data + f->key.at : NULL;
+    rd_kafka_resp_err_t err = rd_kafka_producev(
+        rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(RD_KAFKA_PARTITION_UA), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_VALUE(ferry__frame_body(f), f->body.length), RD_KAFKA_V_KEY(key, f->key.length), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_OPAQUE(n), RD_KAFKA_V_END);
+    if (err)
+        rd_kafka_headers_destroy(headers);
+    return err;
+}
+
+void ferry__kafka_note_free(ferry__kafka_note *n)
+{
+    ferry__frame_unref(n->frame);
+    ferry__free(n);
+}
+
+/* ---- calls and posts ---- */
+
+ferry_status ferry__kafka_status(rd_kafka_resp_err_t err)
+{
+    switch (err) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return FERRY_OK;
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+        return FERRY_TOO_BIG;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+        return FERRY_NO_SERVICE;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL:
+    case RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS:
+    case RD_KAFKA_RESP_ERR_THROTTLING_QUOTA_EXCEEDED:
+        return FERRY_OVERLOADED;
+    case RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE:
+        return FERRY_NO_MEMORY;
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+        return FERRY_DENIED;
+    default:
+        return FERRY_UNAVAILABLE;
+    }
+}
+
+void ferry__kafka_refuse(ferry__kafka *k, ferry__frame *f, ferry__fate fate, ferry_status status)
+{
+    f->tag[1] = (uint64_t)fate << 8 | (uint64_t)status;
+    ferry__frames_add(&k->outcomes, f);
+}
+
+static void send_now(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
+{
+    ferry__kafka_note *n = ferry__alloc(sizeof *n);
+    if (!n) {
+        ferry__kafka_refuse(k, f, FERRY__REFUSED, FERRY_NO_MEMORY);
+        return;
+    }
+    memset(n, 0, sizeof *n);
+    n->purpose = FERRY__KAFKA_SENT;
+    n->frame = f;
+    n->target = t;
+    n->spread = spread_of(f);
+    rd_kafka_resp_err_t err = t->target->lane == FERRY__CALLS ? produce_packed(k, t->topic->handle, f, NULL, 0, n)
+                                                              : produce_open(k->posts, t->topic->handle, f, 0, n);
+    if (!err)
+        return;
+    n->frame = NULL;
+    ferry__kafka_note_free(n);
+    if (ferry__kafka_status(err) == FERRY_NO_SERVICE)
+        t->topic = NULL;
+    ferry__kafka_refuse(k, f, FERRY__REFUSED, ferry__kafka_status(err));
+}
+
+static void ready_topic(ferry__kafka *k, ferry__kafka_target *t)
+{
+    rd_kafka_t *producer = t->target->lane == FERRY__CALLS ? k->calls : ferry__kafka_posts(k);
+    t->topic = ferry__kafka_topic_get(k, producer, t->topic_name);
+}
+
+void ferry__kafka_target_found(ferry__kafka *k, ferry__kafka_target *t, bool exists)
+{
+    if (exists && !t->topic)
+        ready_topic(k, t);
+    for (ferry__frame *f; (f = ferry__frames_take(&t->held));)
+        if (t->topic && exists)
+            send_now(k, t, f);
+        else
+            ferry__kafka_refuse(k, f, FERRY__REFUSED, exists ? FERRY_NO_MEMORY : FERRY_NO_SERVICE);
+}
+
+void ferry__kafka_send_frames(ferry__kafka *k)
+{
+    for (ferry__frame *f; (f = ferry__frames_take(&k->passed.frames));) {
+        ferry__kafka_target *t = (ferry__kafka_target *)(uintptr_t)f->tag[0];
+        if (k->state != FERRY__UP)
+            ferry__kafka_refuse(k, f, FERRY__REFUSED, FERRY_UNAVAILABLE);
+        else if (t->topic)
+            send_now(k, t, f);
+        else {
+            ferry__frames_add(&t->held, f);
+            ferry__kafka_probe(k, t);
+        }
+    }
+}
+
+/* ---- answers ---- */
+
+void ferry__kafka_send_replies(ferry__kafka *k)
+{
+    for (ferry__node *node; (node = ferry__list_shift(&k->passed.replies));) {
+        ferry__kafka_note *n = FERRY__OF(node, ferry__kafka_note, node);
+        ferry__frame *f = n->frame;
+        n->spread = client_spread(f->id.client);
+        rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__STATE;
+        if (k->replies_topic)
+            err = produce_packed(k, k->replies_topic->handle, f, f->id.client, sizeof f->id.client, n);
+        n->frame = NULL;
+        ferry__frame_unref(f);
+        if (!err)
+            continue;
+        if (n->part)
+            ferry__kafka_done(k, n->part, n->place);
+        ferry__kafka_note_free(n);
+    }
+}
+
+/* ---- copies: retries and dead letters ---- */
+
+static void moved(ferry__kafka *k, ferry__kafka_note *n)
+{
+    ferry__kafka_done(k, n->part, n->place);
+    ferry__kafka_note_free(n);
+}
+
+static rd_kafka_resp_err_t produce_moved(ferry__kafka *k, ferry__kafka_note *n)
+{
+    rd_kafka_t *posts = ferry__kafka_posts(k);
+    const char *name = n->room[0] ? n->room : n->part->group->topics[FERRY__GROUP_RETRY];
+    ferry__kafka_topic *t = ferry__kafka_topic_get(k, posts, name);
+    if (!t)
+        return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
+    n->spread = spread_of(n->frame);
+    if (!n->room[0])
+        return produce_open(posts, t->handle, n->frame, n->due_ms, n);
+    char id[FERRY__ID_TEXT];
+    ferry__id_print(&n->frame->id, id);
+    if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, n->room + strlen(n->room) + 1, n->length, id, strlen(id), n) == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    return rd_kafka_last_error();
+}
+
+/* What cannot be produced now is tried again with the next turn: nothing is lost, it stays unsettled. */
+void ferry__kafka_send_moved(ferry__kafka *k)
+{
+    ferry__list all;
+    ferry__list_init(&all);
+    ferry__list_join(&all, &k->passed.moved);
+    for (ferry__node *node; (node = ferry__list_shift(&all));) {
+        ferry__kafka_note *n = FERRY__OF(node, ferry__kafka_note, node);
+        if (produce_moved(k, n) != RD_KAFKA_RESP_ERR_NO_ERROR)
+            ferry__list_append(&k->passed.moved, node);
+    }
+}
+
+/* ---- delivery reports ---- */
+
+static void sent(ferry__kafka *k, const rd_kafka_message_t *m, ferry__kafka_note *n)
+{
+    ferry__frame *f = n->frame;
+    n->frame = NULL;
+    ferry_status status = ferry__kafka_status(m->err);
+    bool never_left = m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
+    if (m->err && status == FERRY_NO_SERVICE)
+        n->target->topic = NULL;
+    if (m->err && status == FERRY_UNAVAILABLE)
+        ferry__kafka_lost(k, status, rd_kafka_err2str(m->err));
+    ferry__kafka_refuse(k, f, !m->err ? FERRY__ACCEPTED : never_left || status == FERRY_TOO_BIG ? FERRY__REFUSED : FERRY__LOST, status);
+    ferry__kafka_note_free(n);
+}
+
+void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m)
+{
+    ferry__kafka_note *n = m->_private;
+    if (!n)
+        return;
+    if (n->purpose == FERRY__KAFKA_SENT) {
+        sent(k, m, n);
+    } else if (n->purpose == FERRY__KAFKA_ANSWER) {
+        if (n->part)
+            ferry__kafka_done(k, n->part, n->place);
+        ferry__kafka_note_free(n);
+    } else if (n->purpose == FERRY__KAFKA_MOVED) {
+        if (m->err)
+            ferry__list_append(&k->passed.moved, &n->node);
+        else
+            moved(k, n);
+    } else {
+        n->admin->status = m->err ? ferry__kafka_status(m->err) : FERRY_OK;
+        n->admin->count = m->err ? 0 : 1;
+        n->admin->next = k->answers;
+        k->answers = n->admin;
+        ferry__kafka_note_free(n);
+    }
+}

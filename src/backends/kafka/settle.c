@@ -1,0 +1,62 @@
+/* settle.c - how received frames end: handled, handed back, to be retried, dead. */
+#include "backends/kafka/group.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <string.h>
+
+static ferry__kafka_part *part_of(const ferry__frame *f)
+{
+    return (ferry__kafka_part *)(uintptr_t)f->tag[0];
+}
+
+void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
+{
+    ferry__kafka_group *g = p->group;
+    int64_t offset = ferry__part_offset(place);
+    bool ours = ferry__part_current(p, place) && ferry__part_state(p, offset) == FERRY__PART_UP;
+    if (ours)
+        ferry__part_set(p, offset, FERRY__PART_DONE);
+    if (!ours || !p->owned) {
+        g->posts_held -= ours && ferry__group_posts(p->topic);
+        k->settled_now++; /* another server has the partition: for calls it knows of ours, for posts it may run them again */
+        return;
+    }
+    if (ferry__group_posts(p->topic)) {
+        g->settled_new++;
+        g->urgent = true;
+        return;
+    }
+    g->dones++;
+    k->settled_now++;
+}
+
+static void hand_back(ferry__kafka *k, ferry__frame *f)
+{
+    ferry__kafka_part *p = part_of(f);
+    int64_t offset = ferry__part_offset(f->tag[1]);
+    k->settled_now++;
+    if (!ferry__part_current(p, f->tag[1]) || ferry__part_state(p, offset) != FERRY__PART_UP) {
+        ferry__frame_unref(f);
+        return;
+    }
+    if (p->owned && !p->leaving && p->group->state == FERRY__GROUP_MEMBER) {
+        ferry__group_put_back(p->group, f);
+        return;
+    }
+    p->group->posts_held -= ferry__group_posts(p->topic);
+    ferry__part_set(p, offset, FERRY__PART_NEW);
+    ferry__frame_unref(f);
+}
+
+void ferry__kafka_settle_all(ferry__kafka *k)
+{
+    for (ferry__frame *f; (f = ferry__frames_take(&k->passed.settled));) {
+        ferry__kafka_done(k, part_of(f), f->tag[1]);
+        ferry__frame_unref(f);
+    }
+    ferry__frames backwards;
+    ferry__frames_init(&backwards);
+    for (ferry__frame *f; (f = ferry__frames_take(&k->passed.returned));) /* the core gives back the last first: each goes in front */
+        hand_back(k, f);
+}

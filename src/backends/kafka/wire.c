@@ -1,0 +1,185 @@
+#include "backends/kafka/wire.h"
+
+#include "base/clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEADLINE_AT = 32 /* in a packed frame, pack.c */ };
+
+static const struct {
+    const char *name;
+    ferry_verb verb;
+} verbs[] = {{"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
+enum { VERBS = sizeof verbs / sizeof *verbs };
+
+/* ---- calls and answers ---- */
+
+size_t ferry__wire_packed(const ferry__frame *f)
+{
+    return ferry__frame_packed(f);
+}
+
+void ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms)
+{
+    unsigned char *at = (unsigned char *)to + DEADLINE_AT;
+    ferry__frame_pack(f, to);
+    int64_t left = f->deadline_ms ? f->deadline_ms - now_ms : 0;
+    uint64_t bits = (uint64_t)(left > 0 ? left : f->deadline_ms ? 1 : 0);
+    for (int i = 0; i < 8; i++)
+        at[i] = (unsigned char)(bits >> (8 * i));
+}
+
+static int64_t age_ms(const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t type;
+    int64_t at = rd_kafka_message_timestamp(m, &type), age = ferry__wall_ms() - at;
+    return at <= 0 || age < 0 ? 0 : age;
+}
+
+static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms)
+{
+    ferry_status why;
+    ferry__frame *f = m->payload ? ferry__frame_unpack(m->payload, m->len, &why) : NULL;
+    if (!f)
+        return NULL;
+    if (f->deadline_ms > 0) {
+        int64_t left = f->deadline_ms > INT32_MAX ? INT32_MAX : f->deadline_ms;
+        f->deadline_ms = now_ms + left - age_ms(m);
+        f->deadline_ms = f->deadline_ms > 0 ? f->deadline_ms : 1;
+    }
+    return f;
+}
+
+ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m)
+{
+    ferry__frame *f = unpack(m, 0);
+    if (f && f->kind == FERRY__REPLY)
+        return f;
+    ferry__frame_unref(f);
+    return NULL;
+}
+
+/* ---- posts ---- */
+
+static bool add(rd_kafka_headers_t *h, const char *name, const void *value, size_t length)
+{
+    return rd_kafka_header_add(h, name, -1, value, (ssize_t)length) == RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static bool add_slice(rd_kafka_headers_t *h, const char *name, const ferry__frame *f, ferry__slice s)
+{
+    return !s.at || add(h, name, f->data + s.at, s.length);
+}
+
+static bool add_number(rd_kafka_headers_t *h, const char *name, int64_t value)
+{
+    char text[24];
+    return add(h, name, text, (size_t)snprintf(text, sizeof text, "%" PRId64, value));
+}
+
+static bool add_all(rd_kafka_headers_t *h, const ferry__frame *f, int64_t due_ms)
+{
+    char id[FERRY__ID_TEXT];
+    const char *verb = "post", *type = ferry__frame_text(f, f->content_type);
+    ferry__id_print(&f->id, id);
+    for (size_t i = 0; i < VERBS; i++)
+        if (verbs[i].verb == (ferry_verb)f->verb)
+            verb = verbs[i].name;
+    type = *type ? type : "application/msgpack";
+    return add(h, "content-type", type, strlen(type)) && add(h, "ce_specversion", "1.0", 3) && add(h, "ce_id", id, strlen(id)) &&
+           add_slice(h, "ce_type", f, f->route) && add_slice(h, "ce_source", f, f->source) && add(h, "ferry-verb", verb, strlen(verb)) &&
+           add_number(h, "ferry-time", f->time_ms) && add_slice(h, "ferry-correlation", f, f->correlation) &&
+           add_slice(h, "ferry-idempotency-key", f, f->idempotency_key) && add_slice(h, "ferry-headers", f, f->headers) &&
+           (f->partition == 0 || add_number(h, "ferry-partition", f->partition)) &&
+           (f->attempt == 0 || add_number(h, "ferry-attempt", f->attempt)) && (due_ms == 0 || add_number(h, "ferry-due", due_ms));
+}
+
+rd_kafka_headers_t *ferry__wire_headers(const ferry__frame *f, int64_t due_ms)
+{
+    rd_kafka_headers_t *h = rd_kafka_headers_new(16);
+    if (h && add_all(h, f, due_ms))
+        return h;
+    if (h)
+        rd_kafka_headers_destroy(h);
+    return NULL;
+}
+
+/* A header as a text of ours; librdkafka puts a NUL behind each value. NULL: not there. */
+static const char *text(const rd_kafka_headers_t *h, const char *name, size_t *length)
+{
+    const void *value = NULL;
+    size_t size = 0;
+    if (!h || rd_kafka_header_get_last(h, name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR || !value)
+        return NULL;
+    if (length)
+        *length = size;
+    return value;
+}
+
+static int64_t number(const rd_kafka_headers_t *h, const char *name)
+{
+    const char *value = text(h, name, NULL);
+    long long n = value ? strtoll(value, NULL, 10) : 0;
+    return n > 0 ? n : 0;
+}
+
+static const char *clean(const char *value)
+{
+    return value && *value ? value : NULL;
+}
+
+static uint8_t verb_of(const rd_kafka_headers_t *h)
+{
+    const char *name = text(h, "ferry-verb", NULL);
+    for (size_t i = 0; name && i < VERBS; i++)
+        if (strcmp(name, verbs[i].name) == 0)
+            return (uint8_t)verbs[i].verb;
+    return FERRY_POST;
+}
+
+static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms)
+{
+    rd_kafka_headers_t *h = NULL;
+    char key[256];
+    rd_kafka_message_headers(m, &h);
+    ferry__parts parts = {.route = clean(text(h, "ce_type", NULL)), .correlation = clean(text(h, "ferry-correlation", NULL)),
+                          .idempotency_key = clean(text(h, "ferry-idempotency-key", NULL)), .source = clean(text(h, "ce_source", NULL)),
+                          .content_type = clean(text(h, "content-type", NULL)), .body = m->payload ? m->payload : "",
+                          .body_length = m->payload ? m->len : 0};
+    const char *id = text(h, "ce_id", NULL);
+    ferry__id read_id;
+    if (!parts.route || !id || !ferry__id_parse(id, &read_id))
+        return NULL;
+    if (parts.content_type && strcmp(parts.content_type, "application/msgpack") == 0)
+        parts.content_type = NULL;
+    if (m->key && m->key_len > 0 && m->key_len < sizeof key && !memchr(m->key, 0, m->key_len)) {
+        memcpy(key, m->key, m->key_len);
+        key[m->key_len] = '\0';
+        parts.key = key;
+    }
+    parts.headers = text(h, "ferry-headers", &parts.headers_length);
+    ferry__frame *f = ferry__frame_new(FERRY__POST, &parts);
+    if (!f)
+        return NULL;
+    f->id = read_id;
+    f->verb = verb_of(h);
+    f->time_ms = number(h, "ferry-time");
+    f->attempt = (uint32_t)number(h, "ferry-attempt");
+    f->partition = (uint32_t)number(h, "ferry-partition");
+    *due_ms = number(h, "ferry-due");
+    return f;
+}
+
+ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms)
+{
+    if (!call)
+        return read_post(m, due_ms);
+    ferry__frame *f = unpack(m, now_ms);
+    if (f && f->kind == FERRY__CALL)
+        return f;
+    ferry__frame_unref(f);
+    return NULL;
+}

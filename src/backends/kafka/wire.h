@@ -1,0 +1,22 @@
+/* wire.h - frames as Kafka records; docs/wire.md has the layout.
+ *
+ * Calls and answers are private to ferry and bound by a deadline: one packed frame as the value. Posts and events are there for others
+ * too: the body is the value, the fields are headers that a person can read. */
+#ifndef FERRY_KAFKA_WIRE_H
+#define FERRY_KAFKA_WIRE_H
+
+#include "wire/frame.h"
+
+#include <librdkafka/rdkafka.h>
+
+size_t ferry__wire_packed(const ferry__frame *f);
+void   ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms); /* the deadline as the time that is left */
+
+/* NULL: nothing of ours, or no memory. due_ms: of one that is to be retried, wall clock. */
+ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms);
+ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m);
+
+/* NULL: no memory. due_ms 0: none. */
+rd_kafka_headers_t *ferry__wire_headers(const ferry__frame *f, int64_t due_ms);
+
+#endif
