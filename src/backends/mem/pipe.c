@@ -72,6 +72,16 @@ void mem__ring_listeners(mem__hub *h, const mem__queue *q, const mem__endpoint *
                     mem__ring(e);
 }
 
+/* A handler that outstayed its handle may still read the frame: the next one gets its own. */
+static void part_from(mem__parcel *p)
+{
+    ferry__frame *own = ferry__frame_clone(p->frame);
+    if (!own)
+        return; /* rather shared than lost */
+    ferry__frame_unref(p->frame);
+    p->frame = own;
+}
+
 /* What a handle leaves unsettled goes to another: as fresh if its handler never began. */
 static void give_back(mem__endpoint *e)
 {
@@ -79,6 +89,7 @@ static void give_back(mem__endpoint *e)
         n = e->held.prev; /* backwards, each to the front: the order stays */
         mem__parcel *p = FERRY__OF(n, mem__parcel, node);
         ferry__list_remove(n);
+        part_from(p);
         p->frame->maybe = p->frame->maybe || p->begun;
         p->frame->attempt += p->begun;
         p->begun = false;
@@ -354,19 +365,14 @@ static void hand_outcomes(mem__endpoint *e)
     }
 }
 
+/* The parcel's frame goes up as it is: the hub leaves it alone until it is settled. */
 static void pull(mem__endpoint *e, mem__intake *in, ferry__frames *got, int64_t now_ms)
 {
     while (in->credit > 0) {
         mem__parcel *p = mem__queue_pull(in->queue, e, now_ms);
-        ferry__frame *f = p ? ferry__frame_clone(p->frame) : NULL;
         if (!p)
             return;
-        if (!f) { /* another time, and soon */
-            e->starved = true;
-            mem__queue_settled(in->queue, p);
-            mem__queue_push_front(in->queue, p);
-            return;
-        }
+        ferry__frame *f = ferry__frame_ref(p->frame);
         f->tag[0] = (uint64_t)(uintptr_t)p;
         f->from = in->source;
         ferry__list_append(&e->held, &p->node);

@@ -118,8 +118,10 @@ ferry_status ferry_process(ferry *f)
     clear_event(&f->link);
     for (int i = 0; i < ROUNDS; i++) {
         ferry__job *job = round_of_work(f);
-        if (job)
+        if (job) {
             job->run(job);
+            ferry__link_unlock(&f->link);
+        }
         if (!ferry__inside)
             ferry__callbacks_run(f);
         if (!job && !f->link.dirty)

@@ -98,15 +98,15 @@ static bool ready(ferry_request *req)
     return !worn_out(req) && decode(req);
 }
 
-static void timed(ferry *f, int64_t took_us)
+static void finish(ferry_request *req);
+
+static void timed(ferry *f, int64_t took_us) /* with the lock held */
 {
     uint64_t ns = took_us > 0 ? (uint64_t)took_us * 1000 : 200;
     size_t least = f->workers; /* long handlers: what they cannot begin is better off with another server */
-    ferry__link_lock(&f->link);
     f->handler_ns = f->handler_ns ? (f->handler_ns * 7 + ns) / 8 : ns;
     size_t window = f->workers * AHEAD_NS / (f->handler_ns ? f->handler_ns : 1);
     f->window = window < least ? least : window > WINDOW_MAX ? WINDOW_MAX : window;
-    ferry__link_unlock(&f->link);
 }
 
 /* The caller is gone or late: nobody would read the answer. */
@@ -123,7 +123,7 @@ void ferry__run_request(ferry__job *job)
     const ferry *before = ferry__inside;
     if (pointless(req)) {
         req->skipped = true;
-        ferry__serve_finish(req);
+        finish(req);
         return;
     }
     req->deferral = &deferred;
@@ -132,10 +132,13 @@ void ferry__run_request(ferry__job *job)
     if (ready(req) && admitted(req))
         req->handler->run(req, req->handler->arg);
     ferry__inside = before;
+    int64_t took_us = sample ? ferry__now_us() - start_us : 0;
+    if (deferred)
+        ferry__link_lock(&f->link); /* a worker holds the handle, so f is there even if req is not */
+    else
+        finish(req);
     if (sample)
-        timed(f, ferry__now_us() - start_us); /* a worker holds the handle, so f is there even if req is not */
-    if (!deferred)
-        ferry__serve_finish(req);
+        timed(f, took_us);
 }
 
 /* ---- deferring ---- */
@@ -255,7 +258,8 @@ static void leave(ferry *f, ferry_request *req)
         ferry__link_poke_watchers(l);
 }
 
-void ferry__serve_finish(ferry_request *req)
+/* Takes the lock and keeps it. */
+static void finish(ferry_request *req)
 {
     ferry *f = req->f;
     int delay_ms = 0;
@@ -270,7 +274,14 @@ void ferry__serve_finish(ferry_request *req)
     count(f, req, v);
     hand_down(f, req, reply, v, delay_ms, &record);
     leave(f, req);
-    ferry__link_unlock(&f->link);
     ferry__buf_done(&record);
-    ferry__request_free(req);
+    ferry__request_free(req); /* not the last to hold f: the worker does, or ferry_done's caller below */
+}
+
+void ferry__serve_finish(ferry_request *req)
+{
+    ferry *f = ferry__handle_ref(req->f);
+    finish(req);
+    ferry__link_unlock(&f->link);
+    ferry__handle_unref(f);
 }

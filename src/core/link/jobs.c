@@ -126,8 +126,7 @@ static void run(ferry__link *l, ferry__job *job)
         ferry__jobs_wake(l, 0);
     l->hooks->begins(l, job);
     ferry__link_unlock(l);
-    job->run(job); /* ends with the job done or deferred; takes the lock itself for that */
-    ferry__link_lock(l);
+    job->run(job); /* ends with the job done or deferred */
 }
 
 static void idle(ferry__link *l, ferry__waiter *w)

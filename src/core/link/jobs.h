@@ -1,7 +1,7 @@
 /* jobs.h - user code that is ready to run: handlers, one at a time for each key.
  *
  * Two queues, urgent first (calls before posts). A job with a key whose key is busy stands behind the one that has it. Guarded by
- * the link's lock; `run` is called without it. */
+ * the link's lock, save `run`. */
 #ifndef FERRY_LINK_JOBS_H
 #define FERRY_LINK_JOBS_H
 
@@ -14,7 +14,7 @@ struct ferry__link;
 
 typedef struct ferry__job {
     ferry__node node;
-    void (*run)(struct ferry__job *job);
+    void (*run)(struct ferry__job *job); /* called without the lock, returns with it held */
     uint64_t           key; /* its hash; 0: none. Two keys with one hash only wait for each other */
     bool               urgent;
     struct ferry__job *behind, *chain; /* waiting for the key; in the table of busy keys */
