@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_MS = 10000, SLOWEST = 10, SHOWN_BYTES = 32768 };
+enum { LIMIT_MS = 20000, SLOWEST = 10, SHOWN_BYTES = 32768 };
 enum { EXIT_NONE_RAN = 3, EXIT_USAGE = 2, EXIT_STOPPED = 130 };
 
 typedef enum result { WAITING, RUNNING, PASSED, FAILED, SKIPPED } result;

@@ -37,7 +37,7 @@
 typedef struct test_case {
     const char *file, *name;
     void (*run)(void);
-    int               limit_ms; /* [10000]; longer by itself under a sanitizer */
+    int               limit_ms; /* [20000]; longer by itself under a sanitizer */
     const char       *needs;    /* words a transport must list in .can, else the case is not made for it [none] */
     const char       *only;     /* names of the transports it is made for [all] */
     bool              stamped;  /* once per transport */
