@@ -165,7 +165,7 @@ void ferry__peer_probed(ferry__peer *peer, ferry__presence presence)
         gone(peer, now_ms);
         return;
     }
-    peer->presence = presence;
+    peer->presence = (int)presence;
     if (presence == FERRY__ALIVE) {
         send_held(peer);
         return;

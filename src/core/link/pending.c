@@ -320,7 +320,7 @@ static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const c
     rest(l, p);
 }
 
-void ferry__pending_outcome(ferry__link *l, ferry__frame *f, int fate, ferry_status status, const char *why)
+void ferry__pending_outcome(ferry__link *l, ferry__frame *f, unsigned fate, ferry_status status, const char *why)
 {
     ferry__pending *p = f->owner;
     if (!p || p->stage != FERRY__SENT)
