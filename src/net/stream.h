@@ -36,31 +36,42 @@ typedef struct ferry__stream_options {
 } ferry__stream_options;
 
 /* Starts; copies the options. NULL: out of memory. wake (may be NULL) is called from the resolver's thread when a name is resolved:
- * the owner's wait has to come round; it must only ring a bell or write an eventfd. */
+ * the owner's wait has to come round; it must only ring a bell or write an eventfd. It is not called any more once free returned. A
+ * stream may be CLOSED at once: a certificate file that cannot be used is INVALID. The log (may be NULL) has to outlive it. */
 ferry__stream *ferry__stream_open(const ferry__stream_options *o, const ferry__log *log, void (*wake)(void *arg),
                                   void *arg);
-void           ferry__stream_free(ferry__stream *s); /* closes at once; NULL is fine */
+void           ferry__stream_free(ferry__stream *s);    /* closes at once, what is unsent is lost; NULL is fine */
 void           ferry__stream_abandon(ferry__stream *s); /* in a forked child: memory only, the descriptor is closed, no TLS goodbye */
 
-/* Moves on what can move now: connect, handshake, write, read. Answers the state. now_ms: ferry__now_ms(). */
+/* Moves on what can move now: connect, handshake, write, read (4 MiB at most). Answers the state. now_ms: ferry__now_ms(). */
 ferry__stream_state ferry__stream_pump(ferry__stream *s, int64_t now_ms);
 ferry__stream_state ferry__stream_where(const ferry__stream *s);
-ferry_status        ferry__stream_status(const ferry__stream *s, const char **why); /* of a CLOSED one: UNAVAILABLE, DENIED, … */
-int                 ferry__stream_fd(const ferry__stream *s);     /* -1: none yet */
-short               ferry__stream_events(const ferry__stream *s); /* POLLIN | POLLOUT as wanted now (TLS included) */
-int                 ferry__stream_next_ms(const ferry__stream *s, int64_t now_ms); /* connect timer; -1: none */
+/* Of a CLOSED one, with the reason as a sentence that names the peer:
+ * UNAVAILABLE  not reached, refused, reset, closed by the peer, too slow, no descriptors, no TLS 1.2 there
+ * DENIED       its certificate is not good (expired, another host's, of an unknown authority), or ours is not good for it; a unix
+ *              socket we may not open
+ * INVALID      the options: a port, a path, a certificate file;  NO_MEMORY */
+ferry_status ferry__stream_status(const ferry__stream *s, const char **why);
 
-/* What was read and not eaten: one run of bytes, valid until the next pump. */
+/* What to poll for. fd is -1 before CONNECTING and in CLOSED, and changes when the next address is tried: ask before each wait, and
+ * wait no longer than next_ms (-1: as long as you like). With the input full and nothing to send, events is 0 and the kernel may still
+ * report POLLHUP: eat before waiting. */
+int   ferry__stream_fd(const ferry__stream *s);
+short ferry__stream_events(const ferry__stream *s);
+int   ferry__stream_next_ms(const ferry__stream *s, int64_t now_ms);
+
+/* What was read and not eaten: one run of bytes, valid until the next pump; also of a CLOSED one, whose last words may tell why. A
+ * run of in_max bytes that is no whole message will never become one. */
 const char *ferry__stream_in(const ferry__stream *s, size_t *length);
 void        ferry__stream_eat(ferry__stream *s, size_t length);
 
-/* Appends to what is to be written; nothing leaves before flush (or pump). Room: a place for `length` bytes, to be followed by wrote;
- * NULL: over out_max or out of memory. */
+/* Appends to what is to be written, in any state; nothing leaves before flush (or pump). Room: a place for `length` bytes, to be
+ * followed by wrote; NULL: over out_max or out of memory. */
 void  *ferry__stream_room(ferry__stream *s, size_t length);
 void   ferry__stream_wrote(ferry__stream *s, size_t length);
 bool   ferry__stream_add(ferry__stream *s, const void *data, size_t length);
 size_t ferry__stream_unsent(const ferry__stream *s); /* bytes noted and not yet with the kernel */
-/* One write of all, as far as the socket takes it. */
-void   ferry__stream_flush(ferry__stream *s);
+/* One write of all, as far as the socket takes it; TLS: one for each 16 KiB. A failure is told by the next pump. */
+void ferry__stream_flush(ferry__stream *s);
 
 #endif

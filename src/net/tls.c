@@ -25,7 +25,7 @@ struct ferry__tls {
     ferry__tls_key               key;
     ferry_status                 status;
     char                         note[128]; /* of the certificate at fault */
-    char                         name[256]; /* to be verified: without the dot that may end a host name */
+    char                         name[256]; /* to be verified: no final dot, no zone */
     char                         why[FERRY_WHY_SIZE];
 };
 
@@ -163,7 +163,7 @@ int ferry__tls_on_verify(int good, X509_STORE_CTX *chain)
 static bool set_name(ferry__tls *t, char *why)
 {
     const char *name = t->o->tls_name ? t->o->tls_name : t->o->host;
-    size_t length = name ? strlen(name) : 0;
+    size_t length = name ? strcspn(name, "%") : 0; /* an IPv6 address may have a zone, which no certificate knows */
     if (length && name[length - 1] == '.')
         length--;
     if (length == 0 && !t->o->tls_unverified) {
@@ -212,7 +212,7 @@ static bool ask_for(ferry__tls *t)
         return true;
     if (is_address(t->name))
         return X509_VERIFY_PARAM_set1_ip_asc(param, t->name) == 1;
-    SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    SSL_set_hostflags(t->ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
     return SSL_set_tlsext_host_name(t->ssl, t->name) == 1 && SSL_set1_host(t->ssl, t->name) == 1;
 }
 

@@ -156,13 +156,14 @@ TEST(good_by_its_address)
     good_with(0, "127.0.0.1");
     good_with(0, NULL); /* the host: the same address */
     good_with(0, "localhost.");
+    good_with(0, "127.0.0.1%lo"); /* a zone */
 }
 
 TEST(for_another_host)
 {
     usual();
-    CERT(.name = "bare", .issuer = "ca");
-    side d = {.cert = "good"}, bare = {.cert = "bare"};
+    CERT(.name = "localhost", .issuer = "ca"); /* a common name is no host name (RFC 9525 2) */
+    side d = {.cert = "good"}, bare = {.cert = "localhost"};
     side_start(&d);
     side_start(&bare);
     ferry__stream_options o = tls_options(&d);
