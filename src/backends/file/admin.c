@@ -64,7 +64,7 @@ int ferry__admin_write(ferry__file *f, ferry__admin *a)
 static ferry_value *handles(const ferry__file *f)
 {
     ferry_value *list = ferry_new_list();
-    unsigned end = atomic_load(&f->page.file->header.slots_end);
+    unsigned end = ferry__page_slots_end(&f->page);
     for (unsigned i = 0; i < end; i++) {
         ferry__page_slot *s = ferry__page_slot_of(&f->page, (int)i);
         if (!atomic_load(&s->taken) || !ferry__page_lives(&f->page, (int)i))

@@ -2,10 +2,12 @@
 #include "backends/file/batch.h"
 
 #include "backends/file/admin.h"
+#include "backends/file/checkpoint.h"
 #include "backends/file/claim.h"
 #include "backends/file/inbox.h"
 #include "backends/file/name.h"
 #include "backends/file/recover.h"
+#include "backends/file/send.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 
@@ -13,7 +15,6 @@
 #include <string.h>
 
 enum { BATCH_BYTES = 4 << 20, STORE_PAUSE_MS = 100, BUSY_PAUSE_MS = 2, LEAVE_ROUNDS = 256, PAGE_BYTES = 4096 };
-enum { SERIALS = 1 << 20 }; /* posts that are remembered, by serial */
 
 /* ---- bookkeeping of the running transaction ---- */
 
@@ -78,161 +79,6 @@ int ferry__batch_drop(ferry__file *f, int64_t id)
 {
     f->dropped[f->drops++] = id;
     return f->drops == FERRY__FILE_BATCH ? drop_all(f) : SQLITE_OK;
-}
-
-/* ---- sends ---- */
-
-/* A repeated post begins with the random bits of the handle that sent it first, so only that handle can repeat it, and it remembers. */
-static uint64_t *post_bit(ferry__file *f, const ferry__frame *frame, uint64_t *mask)
-{
-    if (frame->kind != FERRY__POST || memcmp(frame->id.client, f->config->client, sizeof frame->id.client) != 0)
-        return NULL;
-    if (!f->sent_posts && !(f->sent_posts = ferry__zalloc(SERIALS / 8)))
-        return NULL;
-    uint64_t serial = frame->id.serial;
-    if (serial + SERIALS <= f->sent_top)
-        return NULL;
-    if (serial >= f->sent_top + SERIALS)
-        memset(f->sent_posts, 0, SERIALS / 8);
-    else
-        for (uint64_t i = f->sent_top + 1; i <= serial; i++)
-            f->sent_posts[i % SERIALS / 64] &= ~((uint64_t)1 << i % 64);
-    if (serial > f->sent_top)
-        f->sent_top = serial;
-    *mask = (uint64_t)1 << serial % 64;
-    return &f->sent_posts[serial % SERIALS / 64];
-}
-
-/* A dead letter that is sent again keeps its id. */
-static bool is_dead(ferry__file *f, const ferry__frame *frame, int *error)
-{
-    char id[FERRY__ID_TEXT];
-    ferry__id_print(&frame->id, id);
-    sqlite3_bind_text(f->store.sql[FERRY__SQL_DEAD_FIND], 1, id, -1, SQLITE_TRANSIENT);
-    return ferry__store_number(&f->store, FERRY__SQL_DEAD_FIND, 0, error) != 0;
-}
-
-static void forget_post(ferry__file *f, const ferry__frame *frame)
-{
-    uint64_t mask, *bit = post_bit(f, frame, &mask);
-    if (bit)
-        *bit &= ~mask;
-}
-
-static void end_send(ferry__file *f, ferry__frame *frame, ferry__fate fate, enum ferry__file_why why)
-{
-    frame->tag[1] = FERRY__TAG(0, fate == FERRY__ACCEPTED ? FERRY__SENT : FERRY__REFUSED_ALREADY, 0, (unsigned)fate | (unsigned)why << 8);
-    ferry__frames_add(&f->outcomes, frame);
-}
-
-void ferry__batch_refuse(ferry__file *f, ferry__frame *frame, enum ferry__file_why why)
-{
-    if (frame->kind == FERRY__CONTROL)
-        ferry__frame_unref(frame); /* best effort, nobody asks */
-    else
-        end_send(f, frame, FERRY__REFUSED, why);
-}
-
-static int64_t queue_for(const ferry__frame *frame, ferry__lane lane, int service)
-{
-    int64_t base = (int64_t)service << FERRY__STORE_LANE_BITS;
-    if (lane == FERRY__CALLS)
-        return base + FERRY__STORE_CALLS;
-    return frame->partition ? base + FERRY__STORE_PARTS + (frame->partition - 1) % FERRY__PAGE_PARTS : base + FERRY__STORE_POSTS;
-}
-
-static int put_row(ferry__file *f, int64_t id, const ferry__frame *frame)
-{
-    size_t size = ferry__frame_packed(frame);
-    char *room = ferry__inbox_scratch(f, size);
-    if (!room)
-        return SQLITE_NOMEM;
-    ferry__frame_pack(frame, room);
-    ferry__store_bind(&f->store, FERRY__SQL_PUT, 1, id);
-    sqlite3_bind_blob64(f->store.sql[FERRY__SQL_PUT], 2, room, size, SQLITE_STATIC);
-    return ferry__store_run(&f->store, FERRY__SQL_PUT);
-}
-
-/* Why it cannot be sent, seen before anything is written. */
-static enum ferry__file_why obstacle(ferry__file *f, const ferry__frame *frame, const ferry__file_touch *t)
-{
-    if (frame->deadline_ms && frame->deadline_ms <= f->now_ms)
-        return FERRY__WHY_LATE;
-    if ((int64_t)f->store.wal_pages * PAGE_BYTES > f->wal_max)
-        return FERRY__WHY_LOG;
-    int64_t waiting = atomic_load(&t->q->tail) - atomic_load(&t->q->head);
-    return waiting >= (int64_t)f->config->max_queued ? FERRY__WHY_FULL : FERRY__WHY_NONE;
-}
-
-static void use_part(ferry__file *f, int64_t queue)
-{
-    int64_t part = (queue & FERRY__STORE_LANE_MASK) - FERRY__STORE_PARTS + 1;
-    _Atomic uint64_t *parts = &ferry__page_service_of(&f->page, (int)(queue >> FERRY__STORE_LANE_BITS))->parts;
-    if (part > 0 && atomic_load(parts) < (uint64_t)part)
-        atomic_store(parts, (uint64_t)part);
-}
-
-static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t)
-{
-    uint64_t mask = 0, *bit = post_bit(f, frame, &mask);
-    int error = SQLITE_OK;
-    if (bit && *bit & mask && !is_dead(f, frame, &error)) {
-        end_send(f, frame, FERRY__ACCEPTED, FERRY__WHY_NONE);
-        return SQLITE_OK;
-    }
-    enum ferry__file_why why = obstacle(f, frame, t);
-    if (why) {
-        ferry__batch_refuse(f, frame, why);
-        return SQLITE_OK;
-    }
-    int64_t sequence = atomic_load(&t->q->tail);
-    atomic_store(&t->q->tail, sequence + 1);
-    use_part(f, t->queue);
-    ferry__frames_add(&f->doing, frame);
-    if (!error)
-        error = put_row(f, ferry__store_id(t->queue, sequence), frame);
-    if (error)
-        return error;
-    frame->tag[0] = (uint64_t)ferry__store_id(t->queue, sequence);
-    t->sent++;
-    if (bit)
-        *bit |= mask;
-    return SQLITE_OK;
-}
-
-static int send_control(ferry__file *f, ferry__frame *frame, int service)
-{
-    _Atomic uint64_t *members = ferry__page_service_of(&f->page, service)->listeners[FERRY__PAGE_FOR_CONTROLS];
-    int error = SQLITE_OK;
-    for (int slot = 0; slot < FERRY__PAGE_SLOTS && !error; slot++)
-        if (ferry__page_set_has(members, slot))
-            error = ferry__inbox_put(f, slot, (uint32_t)service, frame);
-    ferry__frames_add(&f->doing, frame);
-    return error;
-}
-
-/* False: no room in this transaction, nothing was done. */
-static bool do_send(ferry__file *f, ferry__frame *frame, int *error)
-{
-    ferry__file_target *target = (ferry__file_target *)(uintptr_t)frame->tag[0];
-    if (!target) {
-        ferry__batch_refuse(f, frame, FERRY__WHY_MEMORY);
-        return true;
-    }
-    int service = ferry__name_resolve(f, target, error);
-    if (*error)
-        ferry__frames_add(&f->doing, frame);
-    else if (!service)
-        ferry__batch_refuse(f, frame, FERRY__WHY_NEVER);
-    else if (target->target->lane == FERRY__CONTROLS)
-        *error = send_control(f, frame, service);
-    else {
-        ferry__file_touch *t = ferry__batch_touch(f, queue_for(frame, target->target->lane, service));
-        if (!t)
-            return false;
-        *error = put_message(f, frame, t);
-    }
-    return true;
 }
 
 /* ---- what becomes of received frames ---- */
@@ -322,7 +168,7 @@ static int do_frame(ferry__file *f, ferry__frame *frame, bool *room)
     int error = SQLITE_OK;
     switch (FERRY__TAG_VERB(frame)) {
     case FERRY__DO_SEND:
-        *room = do_send(f, frame, &error) || put_back(f, frame);
+        *room = ferry__send_do(f, frame, &error) || put_back(f, frame);
         break;
     case FERRY__DO_REPLY:
         ferry__frames_add(&f->doing, frame);
@@ -457,7 +303,7 @@ static void finish_frame(ferry__file *f, ferry__frame *frame)
     switch (FERRY__TAG_VERB(frame)) {
     case FERRY__DO_SEND:
         if (frame->kind != FERRY__CONTROL) {
-            end_send(f, frame, FERRY__ACCEPTED, FERRY__WHY_NONE);
+            ferry__send_accept(f, frame);
             return;
         }
         break;
@@ -503,8 +349,8 @@ static void undo_frame(ferry__file *f, ferry__frame *frame, ferry__frames *back)
         ferry__frames_add(back, frame);
         return;
     }
-    forget_post(f, frame);
-    ferry__batch_refuse(f, frame, FERRY__WHY_STORE);
+    ferry__send_forget(f, frame);
+    ferry__send_refuse(f, frame, FERRY__WHY_STORE);
 }
 
 /* Nothing of it happened. What was to be sent is refused, the rest is tried again. (A database that is busy says so before the first
@@ -550,6 +396,7 @@ void ferry__batch_run(ferry__file *f)
         error = ferry__store_commit(&f->store);
     if (!error && writes)
         atomic_fetch_add(&f->page.file->header.commits, 1);
+    ferry__checkpoint_note(f);
     if (error)
         undo(f, error);
     else

@@ -17,7 +17,6 @@ ferry__file_touch *ferry__batch_touch(ferry__file *f, int64_t queue);           
 bool               ferry__batch_discard(ferry__file *f, int64_t id, const char *what); /* delete a row in the next one; false: no memory */
 int                ferry__batch_drop(ferry__file *f, int64_t id);                      /* delete a row in this one */
 int ferry__batch_later(ferry__file *f, const ferry__frame *frame, int64_t due);        /* it comes again */
-void ferry__batch_refuse(ferry__file *f, ferry__frame *frame, enum ferry__file_why why); /* takes; told by pump */
 void ferry__batch_release(ferry__file *f, const ferry__frame *frame); /* after the commit: entry and part are free */
 
 #endif

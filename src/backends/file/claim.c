@@ -68,7 +68,10 @@ static ferry__claim_need need_of_queue(const ferry__file *f, ferry__page_queue *
 /* The lanes that a listener takes from: one for calls; for posts the shared one and all parts. */
 static unsigned lanes_of(const ferry__file *f, const ferry__file_listener *l)
 {
-    return l->lane == FERRY__CALLS ? 1 : 1 + (unsigned)atomic_load_explicit(&ferry__page_service_of(&f->page, l->service)->parts, memory_order_acquire);
+    if (l->lane == FERRY__CALLS)
+        return 1;
+    uint64_t parts = atomic_load_explicit(&ferry__page_service_of(&f->page, l->service)->parts, memory_order_acquire);
+    return 1 + (unsigned)(parts < FERRY__PAGE_PARTS ? parts : FERRY__PAGE_PARTS);
 }
 
 static int64_t queue_at(const ferry__file_listener *l, unsigned lane)

@@ -158,7 +158,10 @@ void ferry__inbox_read(ferry__file *f)
         f->inbox_clean_at_ms = f->now_ms + CLEAN_MS;
     }
     ferry__store_reset(&f->store, FERRY__SQL_TAKE);
-    if (got != SQLITE_DONE && got != SQLITE_ROW && ferry__store_fatal(got)) {
+    if (got == SQLITE_DONE || got == SQLITE_ROW)
+        return;
+    f->starved = true; /* soon again: the log may be locked for its recovery */
+    if (ferry__store_fatal(got)) {
         f->store_status = ferry__store_status(&f->store, got, f->place, f->store_why);
         f->reopen = true;
     }

@@ -67,9 +67,11 @@ static uint64_t birth(unsigned pid)
 /* A fork without exec shares the lock with its parent: then the process table has the last word, where it can be asked. */
 bool ferry__page_lives(const ferry__page *p, int slot)
 {
-    ferry__page_slot *s = ferry__page_slot_of(p, slot);
     if (slot == p->me)
         return true;
+    if (slot < 0 || slot >= FERRY__PAGE_SLOTS)
+        return false;
+    ferry__page_slot *s = ferry__page_slot_of(p, slot);
     if (!atomic_load(&s->taken) || !byte_locked(p->fd, byte_of(slot)))
         return false;
     if (!p->realm || atomic_load(&s->realm) != p->realm)
@@ -90,7 +92,7 @@ void ferry__page_unlock_checkpoint(const ferry__page *p)
 
 bool ferry__page_alone(const ferry__page *p)
 {
-    unsigned end = atomic_load(&p->file->header.slots_end);
+    unsigned end = ferry__page_slots_end(p);
     for (unsigned i = 0; i < end; i++)
         if ((int)i != p->me && ferry__page_lives(p, (int)i))
             return false;
@@ -123,7 +125,7 @@ void ferry__page_free_slot(ferry__page *p, int slot)
 
 int ferry__page_find_client(const ferry__page *p, const unsigned char client[16])
 {
-    unsigned end = atomic_load(&p->file->header.slots_end);
+    unsigned end = ferry__page_slots_end(p);
     for (unsigned i = 0; i < end; i++) {
         ferry__page_slot *s = ferry__page_slot_of(p, (int)i);
         if (atomic_load_explicit(&s->taken, memory_order_acquire) && memcmp(s->client, client, 16) == 0)
@@ -140,14 +142,16 @@ void ferry__page_pipe_name(const ferry__page *p, int slot, char *to, size_t size
     snprintf(to, size, "%.*sfd-%d", (int)stem, p->path, slot);
 }
 
+/* Nothing else than a FIFO: in a directory that others may write, its name could be a link to a file of ours. */
 static void write_pipe(const ferry__page *p, int slot)
 {
     char name[4096];
+    struct stat s;
     ferry__page_pipe_name(p, slot, name, sizeof name);
-    int fd = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    int fd = open(name, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0)
         return; /* it went */
-    if (write(fd, "", 1) < 0 && errno != EAGAIN)
+    if (fstat(fd, &s) == 0 && S_ISFIFO(s.st_mode) && write(fd, "", 1) < 0 && errno != EAGAIN)
         atomic_store(&ferry__page_slot_of(p, slot)->by_pipe, 1); /* its 250 ms look remains */
     close(fd);
 }
@@ -162,7 +166,7 @@ void ferry__page_ring(const ferry__page *p, int slot)
 
 void ferry__page_ring_all(const ferry__page *p)
 {
-    unsigned end = atomic_load(&p->file->header.slots_end);
+    unsigned end = ferry__page_slots_end(p);
     for (unsigned i = 0; i < end; i++)
         if (atomic_load(&ferry__page_slot_of(p, (int)i)->taken))
             ferry__page_ring(p, (int)i);
@@ -209,7 +213,7 @@ static ferry_status allocate(const ferry__page *p, const void *part, size_t size
 
 bool ferry__page_has_service(const ferry__page *p, int service)
 {
-    return atomic_load(&p->file->header.services[service / 64]) >> service % 64 & 1;
+    return service > 0 && service < FERRY__PAGE_SERVICES && atomic_load(&p->file->header.services[service / 64]) >> service % 64 & 1;
 }
 
 /* What the table has of one queue. Nobody who claimed of it lives, else the page would know it: whatever lies before the last message
@@ -383,12 +387,16 @@ static ferry_status fit(ferry__page *p, ferry__store *store, char *why)
     return fits ? FERRY_OK : make_header(p, store, why);
 }
 
+/* inbox_tail goes on from the last owner's, so that no old row has a number of ours. */
 static void fill_slot(ferry__page *p, int slot, const unsigned char client[16], const char *name)
 {
     ferry__page_slot *s = ferry__page_slot_of(p, slot);
-    int64_t tail = atomic_load(&s->inbox_tail); /* goes on, so that no old row has a number of ours */
-    memset((void *)s, 0, sizeof *s);
-    atomic_store(&s->inbox_tail, tail);
+    memset((void *)s->journal, 0, sizeof s->journal);
+    memset((void *)&s->bell, 0, sizeof s->bell);
+    memset((void *)&s->turn, 0, sizeof s->turn);
+    atomic_store(&s->waits_us, 0);
+    atomic_store(&s->by_pipe, 0);
+    atomic_store(&s->journal_end, 0);
     atomic_store(&s->pid, (uint32_t)getpid());
     atomic_store(&s->born, birth((unsigned)getpid()));
     atomic_store(&s->realm, p->realm);
@@ -396,7 +404,7 @@ static void fill_slot(ferry__page *p, int slot, const unsigned char client[16], 
     snprintf(s->name, sizeof s->name, "%s", name ? name : "");
     atomic_store(&s->taken, 1);
     p->me = slot;
-    if (atomic_load(&p->file->header.slots_end) <= (uint32_t)slot)
+    if (ferry__page_slots_end(p) <= (unsigned)slot)
         atomic_store(&p->file->header.slots_end, (uint32_t)slot + 1);
 }
 
@@ -405,7 +413,7 @@ static ferry_status take_slot(ferry__page *p, const unsigned char client[16], co
 {
     for (int i = 0; i < FERRY__PAGE_SLOTS; i++) {
         ferry__page_slot *s = ferry__page_slot_of(p, i);
-        if (i < (int)atomic_load(&p->file->header.slots_end) && atomic_load(&s->taken))
+        if (i < (int)ferry__page_slots_end(p) && atomic_load(&s->taken))
             continue;
         ferry_status status = allocate(p, s, sizeof *s, why);
         if (status)

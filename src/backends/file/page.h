@@ -103,6 +103,7 @@ typedef struct ferry__page_header {
             _Atomic uint32_t slots_end;    /* behind the highest slot that was used */
             _Atomic uint32_t changes;      /* counted up when a name gets or loses a server */
             _Atomic uint32_t checkpointing; /* one is under way without the writer lock, or its process died in it */
+            _Atomic uint32_t moved;         /* pages of the log that the last one found or left in the database */
             _Atomic uint64_t commits, complete_at; /* so far; so many when the whole log was last known to be in the database */
             _Atomic uint64_t services[FERRY__PAGE_SERVICES / 64]; /* whose block is in use; the others must not be read */
         };
@@ -151,6 +152,13 @@ bool         ferry__page_served(const ferry__page *p, int service, int role);
 void         ferry__page_lower_due(ferry__page_queue *q, int64_t due);
 /* As many hungry listeners as there are messages. */
 void         ferry__page_ring_hungry(const ferry__page *p, int service, int role, int64_t messages);
+
+/* What stands in the page is bounded before it is used as a place: the file may have been damaged. */
+static inline unsigned ferry__page_slots_end(const ferry__page *p)
+{
+    unsigned end = atomic_load(&p->file->header.slots_end);
+    return end < FERRY__PAGE_SLOTS ? end : FERRY__PAGE_SLOTS;
+}
 
 static inline ferry__page_slot *ferry__page_slot_of(const ferry__page *p, int slot)
 {

@@ -175,6 +175,7 @@ static void file_close(void *self)
         return;
     if (f->up_now)
         leave(f);
+    ferry__checkpoint_end(f);
     ferry__file_loop_done(f);
     atomic_store(&f->bell, &f->alone);
     ferry__page_close(&f->page);

@@ -166,6 +166,15 @@ typedef struct ferry__file {
     size_t        unasked;            /* of those to be settled: handed back by ourselves */
     char          store_why[FERRY_WHY_SIZE];
     ferry_status  store_status;
+    struct {               /* the thread that checkpoints beside the work */
+        pthread_t    thread;
+        bool         runs;
+        ferry__bell  bell;
+        _Atomic int  state; /* enum in checkpoint.c */
+        atomic_bool  complete;
+        _Atomic int  moved;
+        sqlite3     *db; /* its own connection */
+    } beside;
     int           loop_epoll, loop_pipe; /* for foreign loops; -1: none */
     _Atomic int   loop_event;            /* the same; `wake` writes to it */
 } ferry__file;

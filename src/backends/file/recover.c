@@ -5,7 +5,7 @@
 
 void ferry__recover_look(ferry__file *f)
 {
-    unsigned end = atomic_load(&f->page.file->header.slots_end);
+    unsigned end = ferry__page_slots_end(&f->page);
     for (unsigned i = 0; i < end && !f->dead_seen; i++)
         f->dead_seen = atomic_load(&ferry__page_slot_of(&f->page, (int)i)->taken) && !ferry__page_lives(&f->page, (int)i);
 }
@@ -78,7 +78,7 @@ static int recover_slot(ferry__file *f, int slot)
 
 int ferry__recover_all(ferry__file *f)
 {
-    unsigned end = atomic_load(&f->page.file->header.slots_end);
+    unsigned end = ferry__page_slots_end(&f->page);
     int error = SQLITE_OK;
     for (unsigned i = 0; i < end && !error; i++) {
         if (!ferry__page_seize(&f->page, (int)i))

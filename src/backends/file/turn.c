@@ -14,6 +14,7 @@
 #include "backends/file/name.h"
 #include "backends/file/place.h"
 #include "backends/file/recover.h"
+#include "backends/file/send.h"
 #include "base/clock.h"
 #include "base/random.h"
 
@@ -106,6 +107,7 @@ void ferry__file_shut(ferry__file *f)
 {
     if (!f->page.file)
         return;
+    ferry__checkpoint_end(f);
     atomic_store(&f->bell, &f->alone);
     if (f->retirements < sizeof f->retired / sizeof f->retired[0])
         f->retired[f->retirements++] = f->page.file;
@@ -137,7 +139,7 @@ static void expire(ferry__file *f, enum ferry__file_why why)
     ferry__frames_init(&kept);
     for (ferry__frame *frame; (frame = ferry__frames_take(&f->work));) {
         if (FERRY__TAG_VERB(frame) == FERRY__DO_SEND && frame->deadline_ms && frame->deadline_ms <= f->now_ms)
-            ferry__batch_refuse(f, frame, why);
+            ferry__send_refuse(f, frame, why);
         else
             ferry__frames_add(&kept, frame);
     }
