@@ -153,6 +153,7 @@ ferry_request *ferry_defer(ferry_request *req)
     f->deferred++;
     f->stuck = false;
     f->link.jobs.running--;
+    req->service->held[!is_call(req)]--; /* it takes no room from those that want a worker */
     ferry__link_unlock(&f->link);
     if (req->deferral)
         *req->deferral = true;
@@ -244,8 +245,8 @@ static void leave(ferry *f, ferry_request *req)
     else {
         l->jobs.running--;
         f->stuck = false;
+        req->service->held[!is_call(req)]--;
     }
-    req->service->held[!is_call(req)]--;
     ferry__list_remove(&req->active);
     while (!ferry__list_empty(&req->nested)) /* calls within it that nobody awaited yet */
         ferry__list_remove(req->nested.next);

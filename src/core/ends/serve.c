@@ -160,6 +160,9 @@ static bool enqueue(ferry *f, ferry__service *s, ferry__frame *frame)
     return true;
 }
 
+static bool may_hold_up(const ferry *f);
+static void look_for_long(ferry *f);
+
 /* The reference that came with the frame is the settlement's. */
 static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
 {
@@ -177,6 +180,8 @@ static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
         s->asked[lane]--;
     if (!f->draining && enqueue(f, s, frame)) {
         s->held[lane]++;
+        if (l->jobs.running >= f->workers && may_hold_up(f) && !ferry__node_linked(&f->long_look.node))
+            look_for_long(f); /* it came while a handler ran that may be long */
         return;
     }
     l->settling++;
@@ -292,7 +297,8 @@ static void turned(ferry__link *l)
         f->quiet = true; /* told once: who waits for it must not be kept from sleeping */
         ferry__link_poke_watchers(l);
     }
-    for (ferry__service *s = f->services; s && !f->draining && !f->stuck; s = s->next) {
+    bool room = !f->draining && !f->stuck && f->deferred < l->max_pending;
+    for (ferry__service *s = f->services; s && room; s = s->next) {
         if (!s->listening)
             continue;
         give(l, &s->calls, &s->asked[0], s->held[0], f->window);

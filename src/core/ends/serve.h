@@ -9,7 +9,7 @@ typedef struct ferry__service {
     struct ferry__service *next;
     ferry__source          calls, posts, controls;
     size_t                 asked[2]; /* credit given and not used, of calls and posts */
-    size_t                 held[2];  /* received and not finished */
+    size_t                 held[2];  /* received, neither finished nor deferred */
     bool                   listening;
     char                   name[];
 } ferry__service;
