@@ -246,8 +246,23 @@ typedef struct crowd {
 static void join_the_crowd(ferry_request *req, void *arg)
 {
     crowd *c = arg;
-    c->waiting[atomic_load(&c->count)] = ferry_defer(req);
+    int n = atomic_load(&c->count);
+    for (int i = 0; n < 3 && i < 10; i++)
+        test_pause(INT64_MAX); /* the first ones are long, too */
+    c->waiting[n] = ferry_defer(req);
     atomic_fetch_add(&c->count, 1);
+}
+
+static void send_crowd(ferry *c, ferry_future **f)
+{
+    for (int i = 0; i < MANY; i++)
+        f[i] = ferry_async(c, FERRY_POST, "later.crowd", ferry_int(i), FERRY_CALL(.timeout_ms = KIT_SOON_MS * 2));
+}
+
+static void answer_one(ferry_request *d)
+{
+    ferry_respond(d, ferry_value_copy(ferry_request_data(d)));
+    ferry_done(d);
 }
 
 CONFORMANCE(many_deferred_at_once)
@@ -255,12 +270,30 @@ CONFORMANCE(many_deferred_at_once)
     crowd waiting = {0};
     ferry_future *f[MANY];
     ferry *s = kit_serve("later.crowd", join_the_crowd, &waiting), *c = kit_open(NULL);
-    for (int i = 0; i < MANY; i++)
-        f[i] = ferry_async(c, FERRY_POST, "later.crowd", ferry_int(i), NULL);
+    send_crowd(c, f);
     CHECK_SOON(atomic_load(&waiting.count) == MANY, KIT_SOON_MS); /* with one worker: each gives it back */
-    for (int i = MANY; i-- > 0;) {
-        ferry_respond(waiting.waiting[i], ferry_value_copy(ferry_request_data(waiting.waiting[i])));
-        ferry_done(waiting.waiting[i]);
+    for (int i = MANY; i-- > 0;)
+        answer_one(waiting.waiting[i]);
+    for (int i = 0; i < MANY; i++)
+        KIT_INT(ferry_await(f[i]), i);
+    kit_close(c);
+    kit_close(s);
+}
+
+CONFORMANCE(deferred_are_bounded_by_max_pending)
+{
+    enum { MOST = 10 };
+    crowd waiting = {0};
+    ferry_future *f[MANY];
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.max_pending = MOST), "later.crowd", join_the_crowd, &waiting, NULL);
+    ferry *c = kit_open(NULL);
+    send_crowd(c, f);
+    CHECK_SOON(atomic_load(&waiting.count) >= MOST, KIT_SOON_MS);
+    CHECK_INT(ferry_await_any(f, MANY, 100), MANY);
+    CHECK(atomic_load(&waiting.count) < MANY); /* the others wait on the broker */
+    for (int i = 0; i < MANY; i++) {
+        CHECK_SOON(atomic_load(&waiting.count) > i, KIT_SOON_MS);
+        answer_one(waiting.waiting[i]);
     }
     for (int i = 0; i < MANY; i++)
         KIT_INT(ferry_await(f[i]), i);
