@@ -8,7 +8,7 @@ enum { SMALL = 256 * 1024, CALM = 64 };
 static char *move_to(ferry__bytes *b, char *block, size_t room)
 {
     size_t held = ferry__bytes_held(b);
-    if (held)
+    if (b->data)
         memmove(block, b->data + b->head, held);
     if (block != b->data)
         ferry__free(b->data);

@@ -37,7 +37,7 @@ struct ferry__stream {
     ferry__stream_options  o; /* the texts stand in `texts` */
     const ferry__log      *log;
     int                    fd;
-    bool                   more;
+    bool                   more, quiet; /* more: invariant 3; quiet: a poll has just said that nothing is to be read */
     int                    broken; /* errno of a failed write, or 0 */
     int64_t                born, limit; /* of everything before OPEN */
     int64_t                next;  /* when this address has had its share of the time, or is tried again */
@@ -266,8 +266,8 @@ static void connect_unix(ferry__stream *s, int64_t now_ms)
 
 static int64_t share_of_time(const ferry__stream *s, int64_t now_ms)
 {
-    int left = 0;
-    for (const struct addrinfo *a = s->address; a; a = a->ai_next)
+    int left = 1;
+    for (const struct addrinfo *a = s->address->ai_next; a; a = a->ai_next)
         left++;
     return now_ms + (s->limit - now_ms) / left;
 }
@@ -456,8 +456,9 @@ ferry__stream_state ferry__stream_pump(ferry__stream *s, int64_t now_ms)
     if (s->state < FERRY__OPEN)
         move_on(s, now_ms);
     ferry__stream_flush(s);
-    if (s->state == FERRY__OPEN)
+    if (s->state == FERRY__OPEN && (!s->quiet || s->more || s->broken))
         read_in(s);
+    s->quiet = false;
     if (s->state == FERRY__OPEN && s->broken && !s->more)
         fail_by_errno(s, s->broken);
     return s->state;
@@ -472,6 +473,11 @@ ferry_status ferry__stream_status(const ferry__stream *s, const char **why)
 {
     *why = s->why;
     return s->status;
+}
+
+void ferry__stream_polled(ferry__stream *s, short revents)
+{
+    s->quiet = s->state == FERRY__OPEN && !(revents & ~POLLOUT);
 }
 
 int ferry__stream_fd(const ferry__stream *s)

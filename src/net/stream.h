@@ -59,6 +59,8 @@ ferry_status ferry__stream_status(const ferry__stream *s, const char **why);
 int   ferry__stream_fd(const ferry__stream *s);
 short ferry__stream_events(const ferry__stream *s);
 int   ferry__stream_next_ms(const ferry__stream *s, int64_t now_ms);
+/* What the poll answered for it. Saves the next pump a read in vain; who does not tell is read from at each pump. */
+void ferry__stream_polled(ferry__stream *s, short revents);
 
 /* What was read and not eaten: one run of bytes, valid until the next pump; also of a CLOSED one, whose last words may tell why. A
  * run of in_max bytes that is no whole message will never become one. */

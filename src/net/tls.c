@@ -234,9 +234,8 @@ bool ferry__tls_start(ferry__tls *t, int fd)
         return no_memory(t);
     BIO_set_data(bio, t);
     SSL_set_bio(t->ssl, bio, bio);
-    SSL_set_app_data(t->ssl, t);
     SSL_set_connect_state(t->ssl);
-    if (!ask_for(t))
+    if (!SSL_set_app_data(t->ssl, t) || !ask_for(t))
         return no_memory(t);
     resume(t);
     ERR_clear_error();
