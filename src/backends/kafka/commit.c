@@ -14,9 +14,8 @@ enum {
 static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, ferry__kafka_part *p)
 {
     char metadata[FERRY__PART_META];
-    bool leaves = p->leaving || g->state >= FERRY__GROUP_LEAVING;
     rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
-    ferry__part_print(p, leaves && p->topic == FERRY__GROUP_CALLS, metadata);
+    ferry__part_print(p, p->leaving && p->topic == FERRY__GROUP_CALLS, metadata);
     at->offset = p->base;
     at->metadata = strdup(metadata); /* librdkafka's to free */
     at->metadata_size = at->metadata ? strlen(metadata) : 0;
@@ -29,7 +28,7 @@ static rd_kafka_topic_partition_list_t *collect(ferry__kafka_group *g, bool all)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
         ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        bool last = all && (p->leaving || g->state >= FERRY__GROUP_LEAVING) && p->top > p->base;
+        bool last = all && p->leaving && p->top > p->base;
         if (p->owned && p->size && (p->dirty || last))
             add(list, g, p);
     }

@@ -52,6 +52,7 @@ struct ferry__kafka_group {
     rd_kafka_topic_partition_list_t *revoking;
     int64_t              revoke_by_ms;
     bool                 last_commit;   /* of what is revoked, or of all when leaving: it was sent */
+    bool                 holds_posts;   /* leaving: it keeps partitions of posts for a while */
     bool                 destroying;
 };
 

@@ -8,10 +8,11 @@
  * Invariants
  * 1. librdkafka is called by the driver (step, and what step calls) and by the helper thread (job.h), never under the link's lock.
  *    What blocks (metadata, watermarks, committed offsets, creating topics, destroying a client) is a job of the helper.
- * 2. What librdkafka has to say comes out of queues: one for the producers, the reader of answers and admin requests, one for each
- *    consumer (its events do not say whose they are, and a consumer whose own queue nobody polls leaves its group). The event callback
- *    of each rings the bell that `wait` sleeps on. So `wake` is a bell too, and safe in a signal handler; rd_kafka_queue_yield takes a
- *    mutex and is not.
+ * 2. What librdkafka has to say comes out of a queue for each client, and they are not forwarded to one: the events of a consumer do
+ *    not say whose they are, one whose own queue nobody polls leaves its group (2.1 and later), and a delivery report that is taken from
+ *    another producer's queue is booked on that one, until an assertion of librdkafka ends the process (2.0.2). The event callback of
+ *    each queue rings the bell that `wait` sleeps on. So `wake` is a bell too, and safe in a signal handler; rd_kafka_queue_yield takes
+ *    a mutex and is not.
  * 3. A message for librdkafka carries one `ferry__kafka_note` as its opaque: it lives until the delivery report.
  * 4. "noted" fields are guarded by the link's lock, all others are the driver's. */
 #ifndef FERRY_KAFKA_KAFKA_H
@@ -108,9 +109,11 @@ struct ferry__kafka {
     ferry__source *replies_to;
 
     /* The driver's. */
-    rd_kafka_queue_t  *queue;
+    rd_kafka_queue_t  *calls_queue, *posts_queue, *reader_queue;
     rd_kafka_t        *calls, *posts; /* producers */
     rd_kafka_t        *reader;        /* of replies */
+    rd_kafka_t        *browser;       /* of dead letters; it and the boxes are the helper's */
+    struct ferry__dead_box *boxes;
     rd_kafka_topic_t  *reader_topic;
     int32_t            reader_partition;
     ferry__kafka_jobs  jobs;

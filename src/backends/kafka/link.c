@@ -83,7 +83,7 @@ static bool begin_reading(ferry__kafka *k, const start *s)
     k->reader_partition = our_partition(k, s->partitions);
     k->replies_topic = ferry__kafka_topic_get(k, k->calls, k->replies_name);
     return k->reader_topic && k->replies_topic &&
-           rd_kafka_consume_start_queue(k->reader_topic, k->reader_partition, s->end, k->queue) == 0;
+           rd_kafka_consume_start_queue(k->reader_topic, k->reader_partition, s->end, k->reader_queue) == 0;
 }
 
 static void started(ferry__kafka *k, ferry__kafka_job *job, bool ran)
@@ -115,13 +115,6 @@ void ferry__kafka_start(ferry__kafka *k)
     ferry__kafka_job_add(k, &s->job);
 }
 
-static void forward(rd_kafka_t *rk, rd_kafka_queue_t *queue)
-{
-    rd_kafka_queue_t *main = rd_kafka_queue_get_main(rk);
-    rd_kafka_queue_forward(main, queue);
-    rd_kafka_queue_destroy(main);
-}
-
 rd_kafka_t *ferry__kafka_posts(ferry__kafka *k)
 {
     char why[FERRY_WHY_SIZE];
@@ -133,10 +126,12 @@ rd_kafka_t *ferry__kafka_posts(ferry__kafka *k)
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
     rd_kafka_conf_set_opaque(conf, k);
     k->posts = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
-    if (k->posts)
-        forward(k->posts, k->queue);
-    else
+    if (!k->posts) {
         rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    k->posts_queue = rd_kafka_queue_get_main(k->posts);
+    ferry__kafka_ring_by(k, k->posts_queue);
     return k->posts;
 }
 
@@ -195,13 +190,20 @@ void ferry__kafka_event(ferry__kafka *k, rd_kafka_event_t *event)
     rd_kafka_event_destroy(event);
 }
 
-bool ferry__kafka_poll(ferry__kafka *k)
+static bool poll_queue(ferry__kafka *k, rd_kafka_queue_t *queue)
 {
     for (int n = 0; n < EVENTS; n++) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(k->queue, 0);
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 0);
         if (!event)
             return false;
         ferry__kafka_event(k, event);
     }
     return true;
+}
+
+bool ferry__kafka_poll(ferry__kafka *k)
+{
+    bool more = poll_queue(k, k->calls_queue);
+    more = poll_queue(k, k->reader_queue) || more;
+    return (k->posts_queue && poll_queue(k, k->posts_queue)) || more;
 }

@@ -188,8 +188,10 @@ static void assigned(ferry__kafka *k, ferry__kafka_job *job, bool ran)
 static void begin_assign(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *parts)
 {
     assign *a = parts->cnt > 0 && g->state == FERRY__GROUP_MEMBER ? ferry__zalloc(sizeof *a) : NULL;
-    if (!a) {
-        take_over(g->rk, parts);
+    if (!a) { /* one that leaves reads nothing of what it is given */
+        rd_kafka_topic_partition_list_t *none = rd_kafka_topic_partition_list_new(1);
+        take_over(g->rk, none);
+        rd_kafka_topic_partition_list_destroy(none);
         return;
     }
     *a = (assign){.job = {.run = run_assign, .done = assigned}, .group = g, .rk = g->rk, .parts = rd_kafka_topic_partition_list_copy(parts)};
@@ -279,6 +281,49 @@ static void drop_all(ferry__kafka_group *g)
         ferry__group_drop(g, FERRY__OF(n, ferry__kafka_part, node));
 }
 
+static size_t unsettled(const ferry__kafka_group *g)
+{
+    size_t sum = 0;
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next)
+        sum += FERRY__OF(n, ferry__kafka_part, node)->up;
+    return sum;
+}
+
+/* While handlers run we stay a member, so that nobody takes the service for dead, and leave the partitions to others: those of calls
+ * at once, those of posts when their last handler ended. The topic of dead letters is a subscription that costs nothing. */
+static void resubscribe(ferry__kafka_group *g)
+{
+    char dead[192];
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(FERRY__GROUP_TOPICS);
+    snprintf(dead, sizeof dead, "%s.dead", g->name);
+    rd_kafka_topic_partition_list_add(list, dead, RD_KAFKA_PARTITION_UA);
+    g->holds_posts = posts_up(g, false);
+    for (int t = FERRY__GROUP_POSTS; g->holds_posts && t < FERRY__GROUP_TOPICS; t++)
+        rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
+    rd_kafka_subscribe(g->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void pause_all(ferry__kafka_group *g)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+    if (rd_kafka_assignment(g->rk, &list) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_pause_partitions(g->rk, list);
+        rd_kafka_topic_partition_list_destroy(list);
+    }
+}
+
+static void begin_leave(ferry__kafka_group *g)
+{
+    g->state = FERRY__GROUP_LEAVING;
+    g->last_commit = g->last_commit && g->revoking;
+    drop_all(g);
+    if (unsettled(g) == 0 || g->k->closing)
+        return;
+    pause_all(g);
+    resubscribe(g);
+}
+
 static void begin_close(ferry__kafka_group *g)
 {
     g->state = FERRY__GROUP_CLOSING;
@@ -295,8 +340,11 @@ static void serve_leave(ferry__kafka_group *g)
         begin_close(g);
         return;
     }
-    if (posts_up(g, false) && !g->k->closing)
+    if (unsettled(g) > 0 && !g->k->closing) {
+        if (g->holds_posts && !posts_up(g, false))
+            resubscribe(g);
         return;
+    }
     g->last_commit = true;
     if (!ferry__commit_last(g))
         begin_close(g);
@@ -346,21 +394,14 @@ void ferry__member_destroy(ferry__kafka_group *g)
 
 void ferry__member_serve(ferry__kafka_group *g)
 {
-    if (!g->intakes[0] && !g->intakes[1] && g->state < FERRY__GROUP_LEAVING) {
-        if (g->state == FERRY__GROUP_PREPARING) {
-            g->state = g->preparing ? g->state : FERRY__GROUP_GONE;
-            return;
-        }
-        g->state = FERRY__GROUP_LEAVING;
-        g->last_commit = false;
-        drop_all(g);
-    }
-    if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms && g->k->state == FERRY__UP)
+    if (!g->intakes[0] && !g->intakes[1] && g->state == FERRY__GROUP_PREPARING && !g->preparing)
+        g->state = FERRY__GROUP_GONE;
+    else if (!g->intakes[0] && !g->intakes[1] && g->state == FERRY__GROUP_MEMBER)
+        begin_leave(g);
+    else if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms && g->k->state == FERRY__UP)
         ferry__member_prepare(g);
-    else if (g->state == FERRY__GROUP_MEMBER && g->revoking)
+    if (g->revoking && (g->state == FERRY__GROUP_MEMBER || g->state == FERRY__GROUP_LEAVING))
         serve_revoke(g);
-    else if (g->state == FERRY__GROUP_LEAVING && g->revoking && !g->committing)
-        let_go(g);
     else if (g->state == FERRY__GROUP_LEAVING)
         serve_leave(g);
     else if (g->state == FERRY__GROUP_CLOSING && g->rk && rd_kafka_consumer_closed(g->rk))

@@ -1,4 +1,5 @@
 /* pipe.c - the table of the transport, noting and upcalls; the rest is where kafka.h says. */
+#include "backends/kafka/dead.h"
 #include "backends/kafka/group.h"
 #include "backends/kafka/wire.h"
 #include "base/alloc.h"
@@ -67,14 +68,13 @@ static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *c
     k->reader = k->calls ? client(k, FERRY__KAFKA_READER, why) : NULL;
     if (!k->reader)
         return FERRY_INVALID;
-    k->queue = rd_kafka_queue_new(k->calls);
-    ferry__kafka_ring_by(k, k->queue);
-    rd_kafka_t *both[] = {k->calls, k->reader};
-    for (int i = 0; i < 2; i++) {
-        rd_kafka_queue_t *main = rd_kafka_queue_get_main(both[i]);
-        rd_kafka_queue_forward(main, k->queue);
-        rd_kafka_queue_destroy(main);
-    }
+    k->calls_queue = rd_kafka_queue_get_main(k->calls);
+    k->reader_queue = rd_kafka_queue_new(k->reader);
+    rd_kafka_queue_t *main = rd_kafka_queue_get_main(k->reader);
+    rd_kafka_queue_forward(main, k->reader_queue);
+    rd_kafka_queue_destroy(main);
+    ferry__kafka_ring_by(k, k->calls_queue);
+    ferry__kafka_ring_by(k, k->reader_queue);
     ferry__kafka_start(k);
     return FERRY_OK;
 }
@@ -139,36 +139,45 @@ static void leave_groups(ferry__kafka *k)
     }
 }
 
-static void drain_queue(ferry__kafka *k)
+static void drain(rd_kafka_queue_t *queue)
 {
-    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(k->queue, 0)) != NULL;) {
+    for (rd_kafka_event_t *event; queue && (event = rd_kafka_queue_poll(queue, 0)) != NULL;) {
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
-            for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event));)
+            for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event)) != NULL;)
                 if (m->_private)
                     ferry__kafka_note_free(m->_private);
         rd_kafka_event_destroy(event);
     }
 }
 
-static void stop_producer(ferry__kafka *k, rd_kafka_t *rk)
+static void drop_queue(rd_kafka_queue_t **queue)
 {
-    if (!rk)
+    if (!*queue)
         return;
-    int64_t end = ferry__now_ms() + (k->state == FERRY__UP ? FLUSH_MS : 0);
+    rd_kafka_queue_cb_event_enable(*queue, NULL, NULL);
+    drain(*queue);
+    rd_kafka_queue_destroy(*queue);
+    *queue = NULL;
+}
+
+static void await_empty(ferry__kafka *k, rd_kafka_t *rk, rd_kafka_queue_t *queue, int ms)
+{
+    int64_t end = ferry__now_ms() + ms;
     while (rd_kafka_outq_len(rk) > 0 && ferry__now_ms() < end) {
         unsigned seen = ferry__bell_seen(&k->bell);
-        drain_queue(k);
+        drain(queue);
         if (rd_kafka_outq_len(rk) > 0)
             ferry__bell_sleep(&k->bell, seen, 10, false);
     }
+}
+
+static void stop_producer(ferry__kafka *k, rd_kafka_t *rk, rd_kafka_queue_t *queue)
+{
+    if (!rk || !queue)
+        return;
+    await_empty(k, rk, queue, k->state == FERRY__UP ? FLUSH_MS : 0);
     rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    end = ferry__now_ms() + FLUSH_MS;
-    while (rd_kafka_outq_len(rk) > 0 && ferry__now_ms() < end) {
-        unsigned seen = ferry__bell_seen(&k->bell);
-        drain_queue(k);
-        if (rd_kafka_outq_len(rk) > 0)
-            ferry__bell_sleep(&k->bell, seen, 10, false);
-    }
+    await_empty(k, rk, queue, FLUSH_MS);
 }
 
 static void destroy_clients(ferry__kafka *k)
@@ -188,18 +197,15 @@ static void destroy_clients(ferry__kafka *k)
         rd_kafka_consume_stop(k->reader_topic, k->reader_partition);
         rd_kafka_topic_destroy(k->reader_topic);
     }
-    drain_queue(k);
+    drop_queue(&k->reader_queue);
     if (k->reader)
         rd_kafka_destroy_flags(k->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     for (ferry__node *n = k->topics.next; n != &k->topics; n = n->next)
         rd_kafka_topic_destroy(FERRY__OF(n, ferry__kafka_topic, node)->handle);
+    drop_queue(&k->posts_queue);
+    drop_queue(&k->calls_queue);
     if (k->posts)
         rd_kafka_destroy(k->posts);
-    if (k->queue) {
-        drain_queue(k);
-        rd_kafka_queue_cb_event_enable(k->queue, NULL, NULL);
-        rd_kafka_queue_destroy(k->queue);
-    }
     if (k->calls)
         rd_kafka_destroy(k->calls);
 }
@@ -210,13 +216,12 @@ static void kafka_close(void *self)
     if (!k->config)
         return;
     k->closing = true;
-    if (k->queue)
+    if (k->calls_queue)
         leave_groups(k);
     ferry__kafka_jobs_stop(k);
-    if (k->queue) {
-        stop_producer(k, k->posts);
-        stop_producer(k, k->calls);
-    }
+    ferry__dead_done(k);
+    stop_producer(k, k->posts, k->posts_queue);
+    stop_producer(k, k->calls, k->calls_queue);
     destroy_clients(k);
     drop_memory(k);
     k->config = NULL;

@@ -51,7 +51,7 @@ static void ask_members(ferry__kafka *k, ferry__kafka_target *t)
     if (!o)
         return;
     t->asked = true;
-    rd_kafka_DescribeConsumerGroups(k->calls, names, 1, o, k->queue);
+    rd_kafka_DescribeConsumerGroups(k->calls, names, 1, o, k->calls_queue);
     rd_kafka_AdminOptions_destroy(o);
 }
 
@@ -61,7 +61,7 @@ static void ask_topic(ferry__kafka *k, ferry__kafka_target *t)
     rd_kafka_AdminOptions_t *o = topic ? options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, t) : NULL;
     if (o) {
         t->asked = true;
-        rd_kafka_DescribeConfigs(k->calls, &topic, 1, o, k->queue);
+        rd_kafka_DescribeConfigs(k->calls, &topic, 1, o, k->calls_queue);
         rd_kafka_AdminOptions_destroy(o);
     }
     if (topic)

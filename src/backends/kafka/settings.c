@@ -173,7 +173,7 @@ ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__c
         status = add_foreign(s, url, why);
     if (status != FERRY_OK)
         return status;
-    for (int role = FERRY__KAFKA_CALLS; role <= FERRY__KAFKA_MEMBER; role++) {
+    for (int role = FERRY__KAFKA_CALLS; role <= FERRY__KAFKA_BROWSER; role++) {
         rd_kafka_conf_t *conf = ferry__kafka_conf(s, config, (ferry__kafka_role)role, "check", NULL, why);
         if (!conf)
             return FERRY_INVALID;
@@ -211,6 +211,9 @@ static const pair member[] = {{"enable.auto.commit", "false"}, {"enable.auto.off
                               {"fetch.error.backoff.ms", "10"}, {"queued.min.messages", "1000"}, {"fetch.wait.max.ms", "500"},
                               {"partition.assignment.strategy", "cooperative-sticky"}, {"max.poll.interval.ms", "86400000"},
                               {"isolation.level", "read_uncommitted"}, {"allow.auto.create.topics", "false"}, {NULL, NULL}};
+
+static const pair browser[] = {{"enable.auto.commit", "false"}, {"fetch.wait.max.ms", "10"}, {"enable.partition.eof", "true"},
+                               {"fetch.error.backoff.ms", "10"}, {NULL, NULL}};
 
 /* librdkafka's texts quote values: not those of secrets. */
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *why)
@@ -262,7 +265,7 @@ static void set_partitioner(rd_kafka_conf_t *conf, ferry__kafka_picker *pick)
 rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role, const char *group,
                                    ferry__kafka_picker *pick, char *why)
 {
-    static const pair *const roles[] = {calls, posts, reader, member};
+    static const pair *const roles[] = {calls, posts, reader, member, browser};
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     bool producer = role == FERRY__KAFKA_CALLS || role == FERRY__KAFKA_POSTS;
     if (producer && pick)

@@ -26,7 +26,8 @@ ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__c
 void         ferry__kafka_settings_done(ferry__kafka_settings *s);
 
 /* What a client is for. */
-typedef enum ferry__kafka_role { FERRY__KAFKA_CALLS, FERRY__KAFKA_POSTS, FERRY__KAFKA_READER, FERRY__KAFKA_MEMBER } ferry__kafka_role;
+typedef enum ferry__kafka_role { FERRY__KAFKA_CALLS, FERRY__KAFKA_POSTS, FERRY__KAFKA_READER, FERRY__KAFKA_MEMBER,
+                               FERRY__KAFKA_BROWSER } ferry__kafka_role;
 
 typedef int32_t ferry__kafka_picker(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque, void *note);
 

@@ -1,0 +1,30 @@
+/* dead.h - dead letters: one compacted topic a service, NS.SERVICE.dead, key = message id; a tombstone removes.
+ *
+ * All of it runs on the helper thread, with a client of its own: a fetch that waits would hold up everything else on its connection.
+ * What is alive in a box is kept as an index (id, offset) that each question brings up to date by reading on from where it stood. */
+#ifndef FERRY_KAFKA_DEAD_H
+#define FERRY_KAFKA_DEAD_H
+
+#include "backends/kafka/kafka.h"
+
+typedef struct ferry__dead_letter {
+    int64_t offset;
+    char   *id;
+} ferry__dead_letter;
+
+typedef struct ferry__dead_box {
+    struct ferry__dead_box *next;
+    rd_kafka_topic_t       *topic;
+    int64_t                 read; /* next to be read; -1: nothing yet */
+    ferry__dead_letter     *letters; /* by offset */
+    size_t                  count, room;
+    uint64_t                hash; /* of the name: the order of boxes, and the cursor's first half */
+    char                    name[]; /* the service */
+} ferry__dead_box;
+
+void ferry__dead_browse(ferry__kafka *k, ferry__admin *a);
+/* OK and count 1: the driver shall write the tombstone. */
+void ferry__dead_find(ferry__kafka *k, ferry__admin *a);
+void ferry__dead_done(ferry__kafka *k);
+
+#endif
