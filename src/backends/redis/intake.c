@@ -12,7 +12,9 @@
 #include "backends/redis/redis.h"
 
 #include "base/alloc.h"
+#include "base/random.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { BIG = 32 << 20 /* bytes of one read, about */, UNNUDGED_MS = 100, TAKE_MOST = 128 };
@@ -47,7 +49,8 @@ void redis__lane_forget(redis__lane *l)
 void redis__lane_deliver(redis__pipe *p, redis__lane *l)
 {
     int *credit = credit_of(l);
-    while (l->backlog.first && !source_of(l)) {
+    /* Credit that was taken back: another server may have the time that we have not. A partition is ours alone. */
+    while (l->backlog.first && (!source_of(l) || (l->part == 0 && *credit <= 0))) {
         ferry__frame *f = ferry__frames_take(&l->backlog);
         redis__settle_op(p, (redis__receipt *)(uintptr_t)f->tag[0], REDIS__HAND_BACK);
         ferry__frame_unref(f);
@@ -100,11 +103,16 @@ static ferry__frame *entry_frame(redis__pipe *p, redis__lane *l, const char *id,
     return f;
 }
 
-/* ---- Posts: those that are done already ----------------------------------------------------------------------------- */
+/* ---- Posts: those that came before ---------------------------------------------------------------------------------
+ *
+ * The id of a post is noted among the known ones when its entry is first delivered, by whoever gets it; a second entry with that id
+ * is dropped. An entry that is delivered again is never looked up: not what others left pending, nor what comes from the retry set.
+ * So a crash makes no message its own double. Each batch has a score of its own, by which it sees which ids it was that noted. */
 
 typedef struct batch {
     redis__lane  *lane;
     ferry__frames frames;
+    double        stamp;
 } batch;
 
 static void drop_frame(redis__pipe *p, ferry__frame *f, bool forget)
@@ -117,16 +125,14 @@ static void drop_frame(redis__pipe *p, ferry__frame *f, bool forget)
     ferry__frame_unref(f);
 }
 
-static void checked(redis__pipe *p, redis__want *w, const redis__value *v)
+static void hand_on(redis__pipe *p, batch *b, const redis__value *scores, bool lost)
 {
-    batch *b = w->what;
     redis__lane *l = b->lane;
     size_t i = 0;
-    bool lost = !v || w->number != p->era;
     l->checking -= b->frames.count;
     for (ferry__frame *f; (f = ferry__frames_take(&b->frames)); i++) {
-        const redis__value *score = redis__at(v, i);
-        if (lost || (score && score->type == REDIS__TEXT))
+        const char *score = redis__text(redis__at(scores, i));
+        if (lost || (*score && strtod(score, NULL) != b->stamp))
             drop_frame(p, f, lost);
         else
             ferry__frames_add(&l->backlog, f);
@@ -134,10 +140,51 @@ static void checked(redis__pipe *p, redis__want *w, const redis__value *v)
     ferry__free(b);
 }
 
+static void word_known(redis__pipe *p, const redis__lane *l)
+{
+    char key[REDIS__KEY + 8];
+    snprintf(key, sizeof key, "%sknown", l->service->prefix);
+    redis__word(&p->conns[REDIS__W].out, key);
+}
+
+static void word_message(redis__pipe *p, const ferry__frame *f)
+{
+    char id[FERRY__ID_TEXT];
+    ferry__id_print(&f->id, id);
+    redis__word(&p->conns[REDIS__W].out, id);
+}
+
+static void told_which(redis__pipe *p, redis__want *w, const redis__value *v)
+{
+    hand_on(p, w->what, v, !v || w->number != p->era);
+}
+
+static void ask_which(redis__pipe *p, batch *b)
+{
+    redis__conn *w = &p->conns[REDIS__W];
+    redis__words(&w->out, 2 + b->frames.count);
+    redis__word(&w->out, "ZMSCORE");
+    word_known(p, b->lane);
+    for (ferry__frame *f = b->frames.first; f; f = f->next)
+        word_message(p, f);
+    redis__ask(w, told_which, b, p->era);
+    p->work = true;
+}
+
+static void noted(redis__pipe *p, redis__want *w, const redis__value *v)
+{
+    batch *b = w->what;
+    bool lost = !v || w->number != p->era;
+    if (!lost && v->type == REDIS__NUMBER && v->number < (int64_t)b->frames.count)
+        ask_which(p, b);
+    else
+        hand_on(p, b, NULL, lost);
+}
+
 static void check(redis__pipe *p, redis__lane *l, ferry__frames *got)
 {
     redis__conn *w = &p->conns[REDIS__W];
-    char key[REDIS__KEY + 8];
+    char stamp[40];
     batch *b = ferry__alloc(sizeof *b);
     if (!b) { /* at least once: better twice than never */
         ferry__frames_join(&l->backlog, got);
@@ -147,31 +194,33 @@ static void check(redis__pipe *p, redis__lane *l, ferry__frames *got)
     ferry__frames_init(&b->frames);
     ferry__frames_join(&b->frames, got);
     l->checking += b->frames.count;
-    snprintf(key, sizeof key, "%sdone", l->service->prefix);
-    redis__words(&w->out, 2 + b->frames.count);
-    redis__word(&w->out, "ZMSCORE");
-    redis__word(&w->out, key);
+    snprintf(stamp, sizeof stamp, "%lld.%03u", (long long)(p->now_ms + p->clock_ms), 1 + ferry__random_below(999));
+    b->stamp = strtod(stamp, NULL);
+    redis__words(&w->out, 3 + 2 * b->frames.count);
+    redis__word(&w->out, "ZADD");
+    word_known(p, l);
+    redis__word(&w->out, "NX");
     for (ferry__frame *f = b->frames.first; f; f = f->next) {
-        char id[FERRY__ID_TEXT];
-        ferry__id_print(&f->id, id);
-        redis__word(&w->out, id);
+        redis__word(&w->out, stamp);
+        word_message(p, f);
     }
-    redis__ask(w, checked, b, p->era);
+    redis__ask(w, noted, b, p->era);
+    p->work = true;
 }
 
 /* A second copy of what we hold goes at once: whatever becomes of the first, it is not lost. */
 static bool is_double(const redis__receipt *r)
 {
-    for (redis__receipt *o = r->lane->service->ids[r->id.serial % 256]; o; o = o->chain)
-        if (o != r && o->id.serial == r->id.serial && memcmp(o->id.client, r->id.client, 16) == 0)
+    for (redis__receipt *o = r->chain; o; o = o->chain) /* those that came before */
+        if (o->id.serial == r->id.serial && memcmp(o->id.client, r->id.client, 16) == 0)
             return true;
     return false;
 }
 
-static void accept(redis__pipe *p, redis__lane *l, ferry__frames *got)
+static void accept(redis__pipe *p, redis__lane *l, ferry__frames *got, bool first_time)
 {
     ferry__frames fresh;
-    if (l->lane == FERRY__CALLS) {
+    if (l->lane == FERRY__CALLS || !first_time) {
         ferry__frames_join(&l->backlog, got);
         return;
     }
@@ -180,7 +229,7 @@ static void accept(redis__pipe *p, redis__lane *l, ferry__frames *got)
         if (is_double((redis__receipt *)(uintptr_t)f->tag[0]))
             drop_frame(p, f, false);
         else
-            ferry__frames_add(&fresh, f);
+            ferry__frames_add(f->attempt ? &l->backlog : &fresh, f);
     if (fresh.count)
         check(p, l, &fresh);
 }
@@ -212,7 +261,7 @@ static void read_stream(redis__pipe *p, const redis__value *stream)
             ferry__frames_add(&got, f);
     }
     if (l)
-        accept(p, l, &got);
+        accept(p, l, &got, true);
 }
 
 static void groups_are_gone(redis__pipe *p)
@@ -314,7 +363,7 @@ static void nudged(redis__pipe *p, redis__want *w, const redis__value *v)
 
 static bool wants_other_read(redis__pipe *p, redis__lane *l)
 {
-    bool leaves = l->in_read && (!source_of(l) || (l->part && l->state != REDIS__LANE_READING));
+    bool leaves = l->in_read && (!source_of(l) || *credit_of(l) <= 0 || (l->part && l->state != REDIS__LANE_READING));
     return leaves || (!l->in_read && eligible(p, l));
 }
 
@@ -374,7 +423,7 @@ static void accept_taken(redis__pipe *p, redis__lane *l, const redis__value *v)
         if (f)
             ferry__frames_add(&got, f);
     }
-    accept(p, l, &got);
+    accept(p, l, &got, false);
 }
 
 static void taken(redis__pipe *p, redis__want *w, const redis__value *v)

@@ -83,7 +83,7 @@ static void warn(redis__pipe *p)
 
 static bool durable_enough(redis__pipe *p)
 {
-    if (!p->durable || (p->aof && strcmp(p->appendfsync, "always") == 0))
+    if (!p->config->durable || (p->aof && strcmp(p->appendfsync, "always") == 0))
         return true;
     redis__link_fail(p, FERRY_UNSUPPORTED, "durable=yes wants appendonly yes and appendfsync always; this Redis has %s", p->appendfsync);
     return false;

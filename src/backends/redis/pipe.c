@@ -25,7 +25,6 @@ const ferry__setting redis__settings[] = {
     {"look", FERRY__MS, "1s", 10, 3600000, NULL, "how often a server looks for what dead ones had"},
     {"connect", FERRY__MS, "5s", 10, 600000, NULL, "how long an attempt to connect may take"},
     {"dead", FERRY__MS, "10s", 100, 600000, NULL, "a connection without an answer for so long counts as dead"},
-    {"durable", FERRY__FLAG, "no", 0, 0, NULL, "yes: refuse a Redis that would lose accepted posts when it is killed"},
     {"ca", FERRY__TEXT, NULL, 0, 0, NULL, "file of certificates to trust [the system's]"},
     {"cert", FERRY__TEXT, NULL, 0, 0, NULL, "file with our certificate"},
     {"key", FERRY__TEXT, NULL, 0, 0, NULL, "file with its key"},
@@ -105,7 +104,6 @@ static void read_settings(redis__pipe *p)
     p->look_ms = (int)ferry__url_number(u, t, "look");
     p->connect_ms = (int)ferry__url_number(u, t, "connect");
     p->dead_ms = (int)ferry__url_number(u, t, "dead");
-    p->durable = ferry__url_number(u, t, "durable") != 0;
 }
 
 static void init(redis__pipe *p)
@@ -641,7 +639,7 @@ const ferry__abilities redis__more = {
 #define TABLE(name_, about_)                                                                       \
     {                                                                                              \
         .scheme = name_, .about = about_, .state_size = sizeof(redis__pipe),                       \
-        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS,          \
+        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__DURABLE, \
         .settings = redis__settings, .more = &redis__more, .open = redis_open, .close = redis_close, \
         .abandon = redis_abandon, .listen = redis_listen, .unlisten = redis_unlisten,              \
         .credit = redis_credit, .send = redis_send, .flush = redis_flush, .settle = redis_settle,  \

@@ -119,6 +119,7 @@ struct redis__service {
     int             credit[2];
     bool            joined;    /* the lease stands and the groups are there */
     bool            renewing, again, grouped, subscribed, listed;
+    bool            seen; /* others see us as a server of it */
     int64_t         renew_ms;  /* next renewal */
     int64_t         sure_ms;   /* when the lease was last renewed */
     int64_t         move_ms;   /* next look at the retry set */
@@ -161,7 +162,7 @@ struct redis__pipe {
     const ferry__url    *url;
     redis__host          hosts[REDIS__HOSTS];
     size_t               hosts_count, host; /* the one in use, or to be tried next */
-    bool                 tls, pubsub, durable, is_unix;
+    bool                 tls, pubsub, is_unix;
     int                  db, lease_ms, look_ms, reply_ttl_ms, connect_ms, dead_ms;
 
     redis__conn  conns[REDIS__ROLES];

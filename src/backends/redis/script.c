@@ -11,17 +11,17 @@
 #define CLOCK "local t=redis.call('TIME') local now=t[1]*1000+math.floor(t[2]/1000)\n" \
               "local function int(n) return string.format('%.0f',n) end\n"
 
-/* KEYS up lease parts calls posts ctl   ARGV me lease_ms serving partitions first
+/* KEYS up lease parts calls posts ctl   ARGV me lease_ms serving(2: yes, 1: until what is held is settled, 0) partitions first
  * -> {now, was the lease there, surplus partitions, p, token, p, token, …} */
 #define RENEW CLOCK \
-    "local me,lease,serving,n=ARGV[1],tonumber(ARGV[2]),ARGV[3]=='1',tonumber(ARGV[4])\n" \
+    "local me,lease,serving,up,n=ARGV[1],tonumber(ARGV[2]),ARGV[3]=='2',ARGV[3]~='0',tonumber(ARGV[4])\n" \
     "local was=redis.call('ZSCORE',KEYS[2],me) and 1 or 0\n" \
     "local new=serving and not redis.call('ZSCORE',KEYS[1],me)\n" \
     "if ARGV[5]=='1' then\n" \
     "  redis.pcall('XGROUP','CREATE',KEYS[4],'ferry','0','MKSTREAM')\n" \
     "  for p=0,n do redis.pcall('XGROUP','CREATE',p==0 and KEYS[5] or KEYS[5]..':'..p,'ferry','0','MKSTREAM') end\n" \
     "end\n" \
-    "if serving then redis.call('ZADD',KEYS[1],int(now+lease),me) else redis.call('ZREM',KEYS[1],me) end\n" \
+    "if up then redis.call('ZADD',KEYS[1],int(now+lease),me) else redis.call('ZREM',KEYS[1],me) end\n" \
     "redis.call('ZADD',KEYS[2],int(now+lease),me)\n" \
     "redis.call('ZREMRANGEBYSCORE',KEYS[1],'-inf','('..int(now))\n" \
     "local flat,owner,token=redis.call('HGETALL',KEYS[3]),{},{}\n" \
@@ -92,8 +92,8 @@
     "  if #left==0 then redis.pcall('XGROUP','DELCONSUMER',KEYS[1],'ferry',ARGV[1]) end end\n" \
     "return got"
 
-/* KEYS stream done later dead parts ctl   ARGV me part token done_ms done_count, then for each message:
- * D id message | R id delay attempt | B id message box record | H id count | X id.   -> how many were still ours, or -1: the fence */
+/* KEYS stream known later dead parts ctl   ARGV me part token done_ms done_count, then for each message:
+ * D id | R id delay attempt | B id message box record | H id count | X id.   -> how many were still ours, or -1: the fence */
 #define OPS CLOCK \
     "local S,me=KEYS[1],ARGV[1]\n" \
     "if ARGV[2]~='0' and redis.call('HGET',KEYS[5],ARGV[2])~=ARGV[3]..' '..me then return -1 end\n" \
@@ -101,10 +101,11 @@
     "local function mine(id) local p=redis.call('XPENDING',S,'ferry',id,id,1) return p[1] and p[1][2]==me end\n" \
     "local function drop(id) redis.call('XACK',S,'ferry',id) redis.call('XDEL',S,id) end\n" \
     "while i<=#ARGV do local op,id=ARGV[i],ARGV[i+1] local yes=mine(id) if yes then ours=ours+1 end\n" \
-    "  if op=='D' then if yes then drop(id) redis.call('ZADD',KEYS[2],int(now),ARGV[i+2]) done=true end i=i+3\n" \
+    "  if op=='D' then if yes then drop(id) done=true end i=i+2\n" \
     "  elseif op=='X' then if yes then drop(id) end i=i+2\n" \
     "  elseif op=='H' then if yes then redis.call('XCLAIM',S,'ferry','back',0,id,'RETRYCOUNT',ARGV[i+2],'JUSTID') back=true end i=i+3\n" \
-    "  elseif op=='B' then if yes then redis.call('XADD',KEYS[4],'*','id',ARGV[i+2],'box',ARGV[i+3],'record',ARGV[i+4]) drop(id) end i=i+5\n" \
+    "  elseif op=='B' then if yes then redis.call('XADD',KEYS[4],'*','id',ARGV[i+2],'box',ARGV[i+3],'record',ARGV[i+4])\n" \
+    "      redis.call('ZREM',KEYS[2],ARGV[i+2]) drop(id) end i=i+5\n" \
     "  else if yes then local e=redis.call('XRANGE',S,id,id)\n" \
     "      if e[1] then local f,to=e[1][2],{} for j=1,#f,2 do if f[j]~='attempt' then to[#to+1]=f[j] to[#to+1]=f[j+1] end end\n" \
     "        to[#to+1]='attempt' to[#to+1]=ARGV[i+3]\n" \

@@ -101,6 +101,7 @@ static void sent(redis__pipe *p, redis__want *w, const redis__value *v)
         end_send(p, f, FERRY__REFUSED, FERRY_NO_SERVICE, why);
     } else {
         redis__entry_id(redis__text(v), &f->tag[0], &f->tag[1]);
+        p->work = p->work || !ferry__list_empty(&p->withdrawals);
         end_send(p, f, FERRY__ACCEPTED, FERRY_OK, NULL);
     }
 }

@@ -203,7 +203,8 @@ static void renew(redis__pipe *p, redis__service *s)
         word_key(p, s, keys[i]);
     redis__word(b, p->me);
     redis__word_number(b, p->lease_ms);
-    redis__word(b, serving(s) ? "1" : "0");
+    s->seen = serving(s) || holds(p, s);
+    redis__word(b, serving(s) ? "2" : s->seen ? "1" : "0");
     redis__word_number(b, p->config->partitions);
     redis__word(b, s->grouped ? "0" : "1");
     redis__ask(&p->conns[REDIS__W], renewed, s, p->era);
@@ -292,6 +293,8 @@ static void subscribe(redis__pipe *p, redis__service *s)
 static void service_turn(redis__pipe *p, redis__service *s)
 {
     subscribe(p, s);
+    if (s->seen && !serving(s) && !s->renewing && !holds(p, s))
+        s->renew_ms = p->now_ms; /* the last answer is out: now we are gone */
     if (!s->renewing && p->now_ms >= s->renew_ms)
         renew(p, s);
     if (!s->joined)

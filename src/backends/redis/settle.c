@@ -196,7 +196,7 @@ static void acknowledge(redis__pipe *p, redis__lane *l, redis__receipt *first)
 
 static size_t words_for(const redis__receipt *r)
 {
-    static const size_t words[] = {[REDIS__SETTLE] = 3, [REDIS__RETRY] = 4, [REDIS__BURY] = 5, [REDIS__HAND_BACK] = 3, [REDIS__DROP] = 2};
+    static const size_t words[] = {[REDIS__SETTLE] = 2, [REDIS__RETRY] = 4, [REDIS__BURY] = 5, [REDIS__HAND_BACK] = 3, [REDIS__DROP] = 2};
     return words[r->op];
 }
 
@@ -213,9 +213,7 @@ static void word_op(ferry__buf *b, const redis__receipt *r)
         [REDIS__SETTLE] = "D", [REDIS__RETRY] = "R", [REDIS__BURY] = "B", [REDIS__HAND_BACK] = "H", [REDIS__DROP] = "X"};
     redis__word(b, letters[r->op]);
     redis__word_entry(b, r->ms, r->seq);
-    if (r->op == REDIS__SETTLE)
-        word_message(b, r);
-    else if (r->op == REDIS__HAND_BACK)
+    if (r->op == REDIS__HAND_BACK)
         redis__word_number(b, r->count);
     else if (r->op == REDIS__RETRY) {
         redis__word_number(b, r->delay_ms);
@@ -229,7 +227,7 @@ static void word_op(ferry__buf *b, const redis__receipt *r)
 
 static void operate(redis__pipe *p, redis__lane *l, redis__receipt *first)
 {
-    static const char *const keys[] = {"done", "later", "dead", "parts", "ctl"};
+    static const char *const keys[] = {"known", "later", "dead", "parts", "ctl"};
     ferry__buf *b = &p->conns[REDIS__W].out;
     size_t words = 5;
     for (redis__receipt *r = first; r; r = r->next)
