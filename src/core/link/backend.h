@@ -145,7 +145,8 @@ enum { /* ability bits */
     FERRY__REDELIVERS = 8,  /* an accepted call outlives its server and our link: never sent twice by the core */
     FERRY__DURABLE = 16,    /* an accepted post survives kill -9 of the broker */
     FERRY__CANCELS = 32,    /* has CONTROLS */
-    FERRY__REPLAYS = 64     /* EARLIEST, TIME, POSITION */
+    FERRY__REPLAYS = 64,    /* EARLIEST, TIME, POSITION */
+    FERRY__BEATS = 128      /* its next_ms has to be kept while nobody is inside a call: heartbeats */
 };
 
 /* The optional half: an absent slot is an ability that the transport does not have. */

@@ -142,14 +142,32 @@ static bool unattended(const ferry__link *l)
     return l->dirty || l->alone > 0 || l->probing > 0 || l->settling > 0 || l->jobs.running > 0;
 }
 
+static void background_soon(ferry__link *l)
+{
+    int64_t soon = ferry__now_ms() + CORK_MS;
+    if (l->background_at > soon)
+        ferry__link_background_by(l, soon);
+}
+
+/* Nobody is inside, but the other end expects a sign of life now and then. */
+static void beat_by(ferry__link *l)
+{
+    int64_t now = ferry__now_ms();
+    int ms = l->backend ? l->backend->next_ms(l->self, now) : -1;
+    if (ms >= 0)
+        ferry__link_background_by(l, now + (ms > CORK_MS ? ms : CORK_MS));
+}
+
 void ferry__link_leave(ferry__link *l)
 {
     if (l->driver)
         return;
     if (!ferry__list_empty(&l->followers))
         ferry__bell_ring(&FERRY__OF(l->followers.next, ferry__waiter, node)->bell);
-    else if (unattended(l) && l->background_at == INT64_MAX)
-        ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
+    else if (unattended(l))
+        background_soon(l);
+    else if (l->bits & FERRY__BEATS && l->background_at == INT64_MAX)
+        beat_by(l);
 }
 
 void ferry__link_signal(ferry__link *l)
@@ -176,8 +194,8 @@ void ferry__link_noted(ferry__link *l, bool stays)
     bool corked = l->uncollected > 0; /* its caller collects and comes back to wait: one write for many */
     if (!corked)
         ferry__link_background_by(l, 0);
-    else if (l->background_at == INT64_MAX)
-        ferry__link_background_by(l, ferry__now_ms() + CORK_MS);
+    else
+        background_soon(l);
 }
 
 /* ---- the background ---- */
@@ -208,6 +226,8 @@ static void background_drive(ferry__link *l)
 {
     l->idle_ticks = 0;
     l->background_at = INT64_MAX;
+    if (l->bits & FERRY__BEATS)
+        ferry__link_turn(l, &l->behind);
     while (!l->quit && !l->driver && !l->wants_role && unattended(l))
         ferry__link_wait(l, &l->behind, INT64_MAX);
     l->wants_role = false;

@@ -301,6 +301,7 @@ static void refused(ferry__link *l, ferry__pending *p, ferry_status status, cons
     if (status == FERRY_UNAVAILABLE) { /* it never left: it goes out when the link is up, or soon if it is */
         hold_again(p);
         remember(p, why);
+        p->tried = p->lost;
         if (l->state == FERRY__UP)
             rest(l, p);
         return;
@@ -316,6 +317,7 @@ static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const c
         ferry__pending_end(l, p, status, FERRY_OUTCOME_UNKNOWN, why);
         return;
     }
+    p->lost = true;
     hold_again(p);
     rest(l, p);
 }
@@ -378,9 +380,10 @@ void ferry__pending_link_down(ferry__link *l)
     for (size_t i = 0; i < l->table.size; i++)
         for (ferry__pending *p = l->table.buckets[i], *next; p; p = next) {
             next = p->chain;
-            if (p->stage == FERRY__TAKEN && repeatable(p))
+            if (p->stage == FERRY__TAKEN && repeatable(p)) {
+                p->lost = true;
                 hold_again(p);
-            else if (p->stage == FERRY__TAKEN)
+            } else if (p->stage == FERRY__TAKEN)
                 ferry__pending_end(l, p, FERRY_UNAVAILABLE, FERRY_OUTCOME_UNKNOWN,
                                    "the connection was lost during the call");
         }

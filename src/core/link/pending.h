@@ -40,6 +40,7 @@ typedef struct ferry__pending {
     bool        tried;     /* a transport had it at least once */
     bool        alone;     /* nobody waits: the background has to see to it */
     bool        leaving;   /* a withdrawal is under way */
+    bool        lost;      /* an attempt before this one may have run */
     bool        resting;   /* lost, and not to be sent again before its timer */
     uint8_t     repeats;
 } ferry__pending;
