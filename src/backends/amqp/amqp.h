@@ -4,8 +4,8 @@
  *     life.c      connecting, falling and connecting again
  *     conn.c      one connection: handshake, channels, heartbeats, whole messages
  *     send.c      calls and posts on their way out: confirms, returns, replies, controls
- *     consume.c   sources: consumers, deliveries held until there is credit
- *     settle.c    acknowledgements, and copies that must be confirmed before one
+ *     consume.c   sources: consumers, deliveries held until there is credit; leave.c: their end
+ *     settle.c    acknowledgements, and copies that must be confirmed before one; done.c: ids that were handled
  *     topology.c  names and declarations
  *     probe.c     who is alive; admin.c: dead letters
  *     codec.c, fields.c   frames and properties
@@ -22,6 +22,7 @@
 #define FERRY_AMQP_AMQP_H
 
 #include "backends/amqp/codec.h"
+#include "backends/amqp/done.h"
 #include "backends/amqp/fields.h"
 #include "base/buf.h"
 #include "base/list.h"
@@ -50,6 +51,7 @@ enum {
     FERRY__AMQP_CALLS_IN,
     FERRY__AMQP_POSTS_IN,
     FERRY__AMQP_KEYED_IN, /* partitions: closed as a whole when draining, see consume.c */
+    FERRY__AMQP_LEAVE,    /* deletes the queue of a service that nobody serves any more, see leave.c */
     FERRY__AMQP_CHANNELS = 8
 };
 
@@ -93,7 +95,8 @@ typedef struct ferry__amqp_tags {
 typedef enum ferry__amqp_kind { FERRY__AMQP_SENT, FERRY__AMQP_RETRY, FERRY__AMQP_BURIED, FERRY__AMQP_BACK, FERRY__AMQP_MOVED } ferry__amqp_kind;
 
 typedef struct ferry__amqp_sent {
-    ferry__frame *frame; /* NULL: its outcome is told */
+    ferry__frame  *frame; /* NULL: its outcome is told */
+    ferry__target *target;
     uint8_t       kind;  /* SENT: the core's; else a received frame whose copy this is; MOVED: one the core never saw */
     bool          returned;
 } ferry__amqp_sent;
@@ -164,6 +167,9 @@ struct ferry__amqp {
     bool                 keyed_open, keyed_closing;
     size_t               settled_now, lost_now;
     ferry__buf           scratch;
+    ferry__amqp_done    *done;    /* made with the first post */
+    ferry__list          leavers; /* services that are no longer served */
+    bool                 deleting;
     ferry__amqp_direct **directs;
 
     ferry__target *probes, **probes_end;   /* asked, in order */
@@ -236,7 +242,7 @@ void ferry__amqp_send_down(ferry__amqp *a);                         /* all that 
 void ferry__amqp_channel_lost(ferry__amqp *a, amqp_channel_t channel, unsigned code, const char *text); /* of `out` */
 bool ferry__amqp_send_quiet(const ferry__amqp *a);
 bool ferry__amqp_ring_room(ferry__amqp_ring *r); /* for one more; false: no memory */
-void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__amqp_kind kind);
+void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__target *target, ferry__amqp_kind kind);
 void ferry__amqp_send_replies(ferry__amqp *a);
 void ferry__amqp_send_done(ferry__amqp *a);
 
@@ -259,7 +265,16 @@ void         ferry__amqp_keyed_closed(ferry__amqp *a);
 void         ferry__amqp_keyed_look(ferry__amqp *a); /* may the channel be closed now? */
 void         ferry__amqp_consume_down(ferry__amqp *a);
 void         ferry__amqp_consume_done(ferry__amqp *a);
+void ferry__amqp_cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsigned number, unsigned part); /* a consumer */
 ferry__amqp_intake *ferry__amqp_intake_by(ferry__amqp *a, unsigned number);
+
+/* leave.c */
+void ferry__amqp_leave(ferry__amqp *a, const ferry__amqp_intake *in);
+void ferry__amqp_leave_settled(ferry__amqp *a, unsigned number);
+void ferry__amqp_leave_look(ferry__amqp *a);
+void ferry__amqp_left(ferry__amqp *a);
+void ferry__amqp_leave_closed(ferry__amqp *a);
+void ferry__amqp_leave_down(ferry__amqp *a);
 
 /* settle.c */
 void ferry__amqp_settle(void *self, ferry__frame *f);
@@ -285,6 +300,7 @@ static inline amqp_channel_t ferry__amqp_channel_of(const ferry__frame *f)
 
 /* probe.c, admin.c */
 void ferry__amqp_probe(void *self, ferry__target *target);
+bool ferry__amqp_probing(const ferry__amqp *a, const ferry__target *target);
 void ferry__amqp_probe_begin(ferry__amqp *a);
 void ferry__amqp_probe_down(ferry__amqp *a);
 void ferry__amqp_probed(ferry__amqp *a, unsigned consumers);

@@ -215,7 +215,9 @@ static void channel_closed(ferry__amqp_conn *c, amqp_channel_t channel, const am
     char why[FERRY_WHY_SIZE];
     ferry__why(why, "%.*s", (int)m->reply_text.len, (const char *)m->reply_text.bytes);
     ferry__amqp_say(c, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
-    if (!c->publishes)
+    if (!c->publishes && channel == FERRY__AMQP_LEAVE)
+        ferry__amqp_leave_closed(c->a);
+    else if (!c->publishes)
         ferry__amqp_fail(c->a, m->reply_code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, "the broker refused: %s", why);
     else if (channel == FERRY__AMQP_PROBES)
         ferry__amqp_probe_closed(c->a, m->reply_code);
@@ -231,6 +233,8 @@ static void channel_close_ok(ferry__amqp_conn *c, amqp_channel_t channel)
         ferry__amqp_browse_closed(c->a, 0, NULL);
     if (!c->publishes && channel == FERRY__AMQP_KEYED_IN)
         ferry__amqp_keyed_closed(c->a);
+    if (!c->publishes && channel == FERRY__AMQP_LEAVE)
+        ferry__amqp_leave_closed(c->a);
 }
 
 static void declared(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_queue_declare_ok_t *m)
@@ -274,6 +278,9 @@ static void on_answer(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_me
     case AMQP_BASIC_QOS_OK_METHOD:
         if (c->publishes)
             ferry__amqp_fenced(a);
+        break;
+    case AMQP_QUEUE_DELETE_OK_METHOD:
+        ferry__amqp_left(a);
         break;
     case AMQP_BASIC_GET_EMPTY_METHOD:
         ferry__amqp_got_nothing(a);

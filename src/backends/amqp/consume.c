@@ -59,7 +59,7 @@ static void set_prefetch(ferry__amqp *a, amqp_channel_t channel, unsigned count)
     ferry__amqp_say(&a->in, channel, AMQP_BASIC_QOS_METHOD, &m);
 }
 
-static void cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsigned number, unsigned part)
+void ferry__amqp_cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsigned number, unsigned part)
 {
     char tag[48];
     tag_of(tag, kind, number, part);
@@ -71,7 +71,7 @@ static void cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsigned n
 static void stop_shared(ferry__amqp *a, ferry__amqp_intake *in)
 {
     if (in->prefetch)
-        cancel(a, shared_channel(in), 'q', in->number, in->generation);
+        ferry__amqp_cancel(a, shared_channel(in), 'q', in->number, in->generation);
     in->prefetch = 0;
 }
 
@@ -203,11 +203,11 @@ void ferry__amqp_unlisten(void *self, ferry__source *source)
     if (in->declared && live(a)) {
         if (source->lane == FERRY__CONTROLS)
             ferry__amqp_declare_controls(a, source->name, false);
-        if (source->lane == FERRY__CALLS)
-            cancel(a, FERRY__AMQP_CALLS_IN, 'u', in->number, 0);
         if (works(in))
             stop_shared(a, in);
         let_go(a, in, true);
+        if (source->lane == FERRY__CALLS)
+            ferry__amqp_leave(a, in);
         ferry__amqp_keyed_look(a);
     }
     ferry__frames_drop(&in->hold);
@@ -314,10 +314,25 @@ void ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_i
         control(a, in->frame);
 }
 
+/* A post that is being handled, or was. Without memory for the list they may come twice. */
+static bool repeated(ferry__amqp *a, const ferry__frame *f)
+{
+    if (f->kind != FERRY__POST)
+        return false;
+    if (!a->done)
+        a->done = ferry__amqp_done_new(a->config->done_count, a->config->done_ms);
+    return a->done && !ferry__amqp_done_take(a->done, &f->id, a->epoch, ferry__now_ms());
+}
+
 static void hand_up_of(ferry__amqp *a, ferry__amqp_intake *in)
 {
     while (in->credit > 0 && in->hold.first) {
         ferry__frame *f = ferry__frames_take(&in->hold);
+        if (repeated(a, f)) {
+            ferry__amqp_tag_settle(a, ferry__amqp_channel_of(f), f->tag[0]);
+            ferry__frame_unref(f);
+            continue;
+        }
         in->credit--;
         in->handed++;
         a->keyed_busy += keyed(f);
@@ -406,6 +421,7 @@ void ferry__amqp_consume_down(ferry__amqp *a)
         in->declared = in->keyed = false;
     }
     ferry__amqp_tags_reset(a);
+    ferry__amqp_leave_down(a);
     a->settled_now += a->keyed_parked;
     a->keyed_parked = a->keyed_busy = 0;
 }
@@ -419,4 +435,6 @@ void ferry__amqp_consume_done(ferry__amqp *a)
     }
     for (size_t i = 0; i < FERRY__AMQP_CHANNELS; i++)
         ferry__free(a->tags[i].state);
+    ferry__amqp_leave_down(a);
+    ferry__amqp_done_free(a->done);
 }

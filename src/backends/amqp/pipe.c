@@ -96,6 +96,7 @@ static void init_lists(ferry__amqp *a)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_init(all[i]);
     ferry__list_init(&a->intakes);
+    ferry__list_init(&a->leavers);
     a->probes_end = &a->probes;
     a->admins_end = &a->admins;
     a->calls.base = a->calls.top = a->posts.base = a->posts.top = 1;
@@ -267,6 +268,7 @@ static void turn(ferry__amqp *a)
     ferry__amqp_late(a, now_ms);
     ferry__amqp_hand_up(a);
     ferry__amqp_send_waiting(a, now_ms);
+    ferry__amqp_leave_look(a);
     write_all(a, now_ms);
     report(a);
     prepare_wait(a);
@@ -281,7 +283,7 @@ static void amqp_pump(void *self)
 
 static bool given_back(const ferry__amqp *a)
 {
-    return !a->cancelling && !a->keyed_closing && ferry__amqp_send_quiet(a);
+    return !a->cancelling && !a->keyed_closing && ferry__list_empty(&a->leavers) && ferry__amqp_send_quiet(a);
 }
 
 static bool said_bye(const ferry__amqp *a)
@@ -340,7 +342,7 @@ static void amqp_abandon(void *self)
 
 #define TABLE(name, text)                                                                                                                  \
     {                                                                                                                                      \
-        .scheme = name, .about = text, .state_size = sizeof(ferry__amqp), .bits = FERRY__DURABLE | FERRY__CANCELS,                         \
+        .scheme = name, .about = text, .state_size = sizeof(ferry__amqp), .bits = FERRY__DURABLE | FERRY__CANCELS | FERRY__BEATS,                         \
         .settings = ferry__amqp_settings, .more = &ferry__amqp_more, .open = amqp_open, .close = amqp_close, .abandon = amqp_abandon,      \
         .listen = ferry__amqp_listen, .unlisten = ferry__amqp_unlisten, .credit = ferry__amqp_credit, .send = ferry__amqp_send,            \
         .flush = amqp_flush, .settle = ferry__amqp_settle, .retry = ferry__amqp_retry, .bury = ferry__amqp_bury,                           \

@@ -26,9 +26,19 @@ void ferry__amqp_probe_begin(ferry__amqp *a)
             ask(a, t);
 }
 
+bool ferry__amqp_probing(const ferry__amqp *a, const ferry__target *target)
+{
+    const ferry__target *t = a->probes;
+    while (t && t != target)
+        t = t->next;
+    return t != NULL;
+}
+
 void ferry__amqp_probe(void *self, ferry__target *target)
 {
     ferry__amqp *a = self;
+    if (ferry__amqp_probing(a, target)) /* unasked, see send.c: one answer serves both */
+        return;
     target->next = NULL;
     *a->probes_end = target;
     a->probes_end = &target->next;

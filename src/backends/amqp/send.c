@@ -39,9 +39,9 @@ bool ferry__amqp_ring_room(ferry__amqp_ring *r)
     return r->top - r->base < r->size || ring_grow(r);
 }
 
-void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__amqp_kind kind)
+void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__target *target, ferry__amqp_kind kind)
 {
-    *sent_at(r, r->top++) = (ferry__amqp_sent){.frame = f, .kind = (uint8_t)kind};
+    *sent_at(r, r->top++) = (ferry__amqp_sent){.frame = f, .target = target, .kind = (uint8_t)kind};
 }
 
 static void ring_advance(ferry__amqp_ring *r)
@@ -122,9 +122,22 @@ static bool same_id(const ferry__id *a, const ferry__id *b)
     return a->serial == b->serial && memcmp(a->client, b->client, sizeof a->client) == 0;
 }
 
-void ferry__amqp_returned(ferry__amqp *a, amqp_channel_t channel, const ferry__id *id, unsigned code)
+/* There was no queue. For a call that is not the last word, as its last server may have deleted it: it was not sent, and whether
+ * anybody is there, or ever was, a probe says. */
+static void returned(ferry__amqp *a, ferry__frame *f, ferry__target *target)
 {
     char why[FERRY_WHY_SIZE];
+    if (f->kind != FERRY__CALL || a->closing) {
+        tell(a, f, FERRY__REFUSED, FERRY_NO_SERVICE, reason(a, f, FERRY_NO_SERVICE, why));
+        return;
+    }
+    tell(a, f, FERRY__REFUSED, FERRY_UNAVAILABLE, "it came back unread");
+    if (!ferry__amqp_probing(a, target))
+        ferry__amqp_probe(a, target);
+}
+
+void ferry__amqp_returned(ferry__amqp *a, amqp_channel_t channel, const ferry__id *id, unsigned code)
+{
     ferry__amqp_ring *r = channel == FERRY__AMQP_CALLS ? &a->calls : &a->posts;
     (void)code; /* NO_ROUTE: the only one that is left of what AMQP once had */
     r->proven = true;
@@ -137,7 +150,7 @@ void ferry__amqp_returned(ferry__amqp *a, amqp_channel_t channel, const ferry__i
             return; /* its confirm follows */
         ferry__frame *f = s->frame;
         s->frame = NULL;
-        tell(a, f, FERRY__REFUSED, FERRY_NO_SERVICE, reason(a, f, FERRY_NO_SERVICE, why));
+        returned(a, f, s->target);
         break;
     }
     if (r == &a->calls)
@@ -199,7 +212,7 @@ static bool try_to_send(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
         refuse(a, f, status);
         return true;
     }
-    ferry__amqp_ring_add(r, f, FERRY__AMQP_SENT);
+    ferry__amqp_ring_add(r, f, (ferry__target *)(uintptr_t)f->tag[0], FERRY__AMQP_SENT);
     a->out.noted = true;
     if (call && !a->fence_ms)
         a->fence_ms = now_ms + FENCE_MS;
@@ -219,8 +232,9 @@ static void send_control(ferry__amqp *a, const ferry__target *target, ferry__fra
     ferry__amqp_put_letter(&a->out.codec, &l); /* best effort */
 }
 
-static void send_request(ferry__amqp *a, ferry__frame *f)
+static void send_request(ferry__amqp *a, ferry__target *target, ferry__frame *f)
 {
+    f->tag[0] = (uint64_t)(uintptr_t)target;
     ferry__frames *waiting = &a->waiting[f->kind == FERRY__POST];
     if (f->kind != FERRY__CALL && f->kind != FERRY__POST)
         refuse(a, f, FERRY_UNSUPPORTED);
@@ -302,7 +316,7 @@ void ferry__amqp_send(void *self, ferry__target *target, ferry__frame *f)
         send_control(a, target, f);
         ferry__frame_unref(f);
     } else
-        send_request(a, f);
+        send_request(a, target, f);
 }
 
 /* ---- losses --------------------------------------------------------------------------------------------------------- */

@@ -114,13 +114,18 @@ void ferry__amqp_reject(ferry__amqp *a, amqp_channel_t channel, uint64_t tag, bo
 /* ---- handled -------------------------------------------------------------------------------------------------------- */
 
 /* The core has no more of it in hand. False: its connection is gone, and with it the right to settle it. */
-static bool release(ferry__amqp *a, ferry__frame *f)
+static bool release(ferry__amqp *a, ferry__frame *f, bool done)
 {
+    if (f->kind == FERRY__POST && done)
+        ferry__amqp_done_settled(a->done, &f->id, ferry__now_ms());
+    else if (f->kind == FERRY__POST)
+        ferry__amqp_done_forget(a->done, &f->id);
     if (f->kind == FERRY__CALL)
         ferry__amqp_drop_direct(a, &f->id);
     ferry__amqp_intake *in = ferry__amqp_intake_by(a, f->tag[1] & 0xffffff);
     if (in && in->handed)
         in->handed--;
+    ferry__amqp_leave_settled(a, f->tag[1] & 0xffffff);
     if (!ferry__amqp_current(a, f)) {
         a->lost_now++;
         ferry__frame_unref(f);
@@ -140,7 +145,7 @@ static void settled(ferry__amqp *a, ferry__frame *f)
 void ferry__amqp_settle(void *self, ferry__frame *f)
 {
     ferry__amqp *a = self;
-    if (!release(a, f))
+    if (!release(a, f, true))
         return;
     settled(a, f);
     ferry__frame_unref(f);
@@ -189,7 +194,7 @@ static void copy(ferry__amqp *a, ferry__frame *f, ferry__amqp_letter *l, ferry__
     a->out.noted = true;
     bool written = ferry__amqp_ring_room(&a->posts) && ferry__amqp_put_letter(&a->out.codec, l) == FERRY_OK;
     if (written)
-        ferry__amqp_ring_add(&a->posts, f, kind);
+        ferry__amqp_ring_add(&a->posts, f, NULL, kind);
     else
         ferry__amqp_copied(a, &(ferry__amqp_sent){.frame = f, .kind = (uint8_t)kind}, false);
 }
@@ -212,7 +217,7 @@ void ferry__amqp_retry(void *self, ferry__frame *f, int delay_ms)
     ferry__amqp *a = self;
     char queue[FERRY__AMQP_NAME], tier[FERRY__AMQP_NAME];
     ferry__amqp_fields fields;
-    if (!release(a, f))
+    if (!release(a, f, false))
         return;
     ferry__amqp_queue_of(a, queue, f);
     ferry__amqp_declare_tier(a, ferry__amqp_tier(a, delay_ms), tier);
@@ -238,7 +243,7 @@ void ferry__amqp_bury(void *self, ferry__frame *f, const char *box, const void *
     ferry__amqp *a = self;
     char queue[FERRY__AMQP_NAME];
     ferry__amqp_fields fields;
-    if (!release(a, f))
+    if (!release(a, f, false))
         return;
     see_to_box(a, box);
     ferry__amqp_queue_name(a, queue, box, strlen(box), "dead", 0);
@@ -266,7 +271,7 @@ static void hold_again(ferry__amqp_intake *in, ferry__frame *f)
 void ferry__amqp_hand_back(void *self, ferry__frame *f)
 {
     ferry__amqp *a = self;
-    if (!release(a, f))
+    if (!release(a, f, false))
         return;
     ferry__amqp_intake *in = ferry__amqp_intake_by(a, f->tag[1] & 0xffffff);
     if (ferry__amqp_channel_of(f) != FERRY__AMQP_KEYED_IN)
