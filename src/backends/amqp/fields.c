@@ -2,17 +2,43 @@
 
 #include "base/random.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Headers of ours. Those of the program stand beside them under their own names; if one of its names would collide with ours or with
  * one that the broker heeds (CC, BCC, x-…), all of its headers travel as they are encoded, in HEADERS. */
 static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "ferry-correlation", IDEMPOTENCY[] = "ferry-idempotency-key",
                   ATTEMPT[] = "ferry-attempt", STATUS[] = "ferry-status", OUTCOME[] = "ferry-outcome",
-                  MAYBE[] = "ferry-maybe", HEADERS[] = "ferry-headers";
+                  MAYBE[] = "ferry-maybe", UNTIL[] = "ferry-until", HEADERS[] = "ferry-headers";
 static const char MSGPACK[] = "application/msgpack";
 
 enum { SHORT = 255 /* bytes in a short string of AMQP */ };
+
+/* ---- deadlines ------------------------------------------------------------------------------------------------------ */
+
+/* A deadline travels as remaining milliseconds, and the broker does not say how long a message stood in its queue. Between processes of
+ * one machine the moment itself is better: its clock is theirs too, and this says whose clock it is. */
+static char boot[9];
+
+static void read_boot(void)
+{
+    char text[40] = "";
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, text, sizeof text - 1) >= 8)
+        memcpy(boot, text, 8);
+    if (fd >= 0)
+        close(fd);
+}
+
+static const char *this_boot(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, read_boot);
+    return boot;
+}
 
 /* ---- verbs ---------------------------------------------------------------------------------------------------------- */
 
@@ -203,6 +229,10 @@ static void write_lane(ferry__amqp_fields *to, const ferry__frame *f, const char
     long long left = f->deadline_ms > now_ms ? f->deadline_ms - now_ms : 1;
     snprintf(to->expiration, sizeof to->expiration, "%lld", left);
     set(p, AMQP_BASIC_EXPIRATION_FLAG, &p->expiration, ferry__amqp_text(to->expiration));
+    if (*this_boot()) {
+        snprintf(to->until, sizeof to->until, "%s:%lld", boot, (long long)f->deadline_ms);
+        add_text(to, ferry__amqp_text(UNTIL), ferry__amqp_text(to->until));
+    }
     if (reply_to)
         set(p, AMQP_BASIC_REPLY_TO_FLAG, &p->reply_to, ferry__amqp_text(reply_to));
 }
@@ -271,7 +301,7 @@ static bool is_number(const amqp_field_value_t *v)
 
 /* What stands in the table of headers. */
 typedef struct reading {
-    amqp_bytes_t key, correlation, idempotency, whole; /* bytes NULL: absent */
+    amqp_bytes_t key, correlation, idempotency, until, whole; /* bytes NULL: absent */
     int64_t      status, outcome, attempt, maybe;
     uint8_t      verb;
     size_t       pairs; /* headers of the program */
@@ -284,7 +314,7 @@ static bool own(reading *r, const amqp_table_entry_t *e)
         const char   *name;
         amqp_bytes_t *text;
         int64_t      *number;
-    } known[] = {{KEY, &r->key, NULL},         {CORRELATION, &r->correlation, NULL}, {IDEMPOTENCY, &r->idempotency, NULL},
+    } known[] = {{KEY, &r->key, NULL},         {CORRELATION, &r->correlation, NULL}, {IDEMPOTENCY, &r->idempotency, NULL}, {UNTIL, &r->until, NULL},
                  {HEADERS, &r->whole, NULL},   {STATUS, NULL, &r->status},           {OUTCOME, NULL, &r->outcome},
                  {ATTEMPT, NULL, &r->attempt}, {MAYBE, NULL, &r->maybe}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -428,6 +458,19 @@ static int64_t remaining(const amqp_basic_properties_t *p)
     return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : ms;
 }
 
+/* Believed only where it makes sense: a container may have been given a clock of its own. */
+static int64_t deadline(const reading *r, const amqp_basic_properties_t *p, int64_t now_ms)
+{
+    char text[40] = "";
+    int64_t left = remaining(p);
+    if (r->until.len < 10 || r->until.len >= sizeof text || !*this_boot())
+        return now_ms + left;
+    memcpy(text, r->until.bytes, r->until.len);
+    long long until = strtoll(text + 9, NULL, 10);
+    bool ours = memcmp(text, boot, 8) == 0 && until <= now_ms + left && until >= now_ms - left;
+    return ours ? until : now_ms + left;
+}
+
 static bool fill(ferry__frame *f, const reading *r, const amqp_basic_properties_t *p, int64_t now_ms)
 {
     if (!take_id(f, p) || r->status < 0 || r->status > FERRY_INTERNAL || r->outcome < 0 || r->outcome > FERRY_OUTCOME_EXECUTED)
@@ -439,7 +482,7 @@ static bool fill(ferry__frame *f, const reading *r, const amqp_basic_properties_
     f->attempt = r->attempt > 0 && r->attempt < 1000000 ? (uint32_t)r->attempt : 0;
     f->time_ms = p->_flags & AMQP_BASIC_TIMESTAMP_FLAG && p->timestamp < INT64_MAX / 1000 ? (int64_t)p->timestamp * 1000 : 0;
     if (f->kind == FERRY__CALL)
-        f->deadline_ms = now_ms + remaining(p);
+        f->deadline_ms = deadline(r, p, now_ms);
     return f->kind == FERRY__REPLY || f->route.length > 0;
 }
 

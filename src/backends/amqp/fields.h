@@ -12,7 +12,7 @@ enum { FERRY__AMQP_OWN = 8, FERRY__AMQP_HEADERS = 64 };
 typedef struct ferry__amqp_fields {
     amqp_basic_properties_t p;
     amqp_table_entry_t      entries[FERRY__AMQP_OWN + FERRY__AMQP_HEADERS];
-    char                    id[FERRY__ID_TEXT], expiration[24];
+    char                    id[FERRY__ID_TEXT], expiration[24], until[40];
 } ferry__amqp_fields;
 
 void ferry__amqp_fields_write(ferry__amqp_fields *to, const ferry__frame *f, const char *reply_to, int64_t now_ms);
