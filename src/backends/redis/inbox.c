@@ -146,18 +146,36 @@ static redis__service *service_of(redis__pipe *p, const char *channel)
     return NULL;
 }
 
-static void cancelled(redis__pipe *p, redis__service *s, const char *id)
+enum { CANCELS = 16 };
+
+static void hand_cancel(redis__pipe *p, redis__service *s, const ferry__id *id)
 {
     ferry__source *source = s->source[2];
     ferry__frame *f = source ? ferry__frame_new(FERRY__CONTROL, &(ferry__parts){.route = s->name}) : NULL;
     if (!f)
-        return;
-    if (!ferry__id_parse(id, &f->id)) {
-        ferry__frame_unref(f);
-        return;
-    }
+        return; /* best effort */
+    f->id = *id;
     f->from = source;
     p->up->frame(p->up, source, f);
+}
+
+static void cancelled(redis__pipe *p, redis__service *s, const char *text)
+{
+    ferry__id id;
+    if (!ferry__id_parse(text, &id))
+        return;
+    s->cancels[s->cancels_count++ % CANCELS] = id;
+    hand_cancel(p, s, &id);
+}
+
+void redis__inbox_cancelled(redis__pipe *p, redis__service *s, const ferry__id *id)
+{
+    size_t n = s->cancels_count < CANCELS ? s->cancels_count : CANCELS;
+    for (size_t i = 0; i < n; i++)
+        if (s->cancels[i].serial == id->serial && memcmp(s->cancels[i].client, id->client, 16) == 0) {
+            hand_cancel(p, s, id);
+            return;
+        }
 }
 
 static void told(redis__pipe *p, redis__service *s, const char *text)

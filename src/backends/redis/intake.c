@@ -58,8 +58,11 @@ void redis__lane_deliver(redis__pipe *p, redis__lane *l)
     while (l->backlog.first && *credit > 0 && source_of(l) && redis__service_sure(p, l->service)) {
         ferry__frame *f = ferry__frames_take(&l->backlog);
         --*credit;
+        ferry__id id = f->id;
         f->from = source_of(l);
         p->up->frame(p->up, f->from, f);
+        if (l->lane == FERRY__CALLS && l->service->cancels_count)
+            redis__inbox_cancelled(p, l->service, &id);
     }
 }
 

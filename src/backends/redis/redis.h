@@ -125,6 +125,8 @@ struct redis__service {
     int64_t         move_ms;   /* next look at the retry set */
     bool            moving;
     redis__lane     calls, *posts; /* posts: partitions + 1 of them */
+    ferry__id       cancels[16]; /* the last ones: a cancellation may overtake its call, which comes by another connection */
+    size_t          cancels_count;
     redis__receipt *ids[256];  /* held posts by id, so that a double is seen */
     char            prefix[REDIS__KEY]; /* "ns:{name}:" */
 };
@@ -262,6 +264,7 @@ void redis__send_free(redis__pipe *p);
 void redis__inbox_init(redis__pipe *p);
 void redis__inbox_ensure(redis__pipe *p);
 void redis__inbox_read(redis__pipe *p);
+void redis__inbox_cancelled(redis__pipe *p, redis__service *s, const ferry__id *id); /* if it is: tells the core */
 void redis__inbox_message(redis__pipe *p, const redis__value *v); /* on S */
 void redis__subscribe(redis__pipe *p, const char *channel);
 
