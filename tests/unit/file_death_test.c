@@ -56,8 +56,10 @@ TEST_CHILD(file_server_about_to_claim)
     (void)arg;
     CHECK(ferry__file_lock(s->file, 1000));
     ferry__page_entry *e = ferry__page_mine(&s->file->page)->journal;
-    ferry__page_queue *q = ferry__page_queue_of(&s->file->page, ((int64_t)1 << FERRY__STORE_LANE_BITS) + FERRY__STORE_POSTS);
-    atomic_store(&e->id, ferry__store_id(((int64_t)1 << FERRY__STORE_LANE_BITS) + FERRY__STORE_POSTS, atomic_load(&q->head)));
+    ferry__page_queue *q =
+        ferry__page_queue_of(&s->file->page, ((int64_t)1 << FERRY__STORE_LANE_BITS) + FERRY__STORE_POSTS);
+    atomic_store(&e->id,
+                 ferry__store_id(((int64_t)1 << FERRY__STORE_LANE_BITS) + FERRY__STORE_POSTS, atomic_load(&q->head)));
     atomic_store(&ferry__page_mine(&s->file->page)->journal_end, 1);
     atomic_store(&e->mark, FERRY__MARK_BEGUN);
     linger();

@@ -15,7 +15,10 @@ const char *file_query = "";
 static void on_frame(ferry__up *up, ferry__source *source, ferry__frame *frame)
 {
     side *s = (side *)up;
-    ferry__frames_add(source == &s->from_replies ? &s->replies : source == &s->from_controls ? &s->cancels : &s->got, frame);
+    ferry__frames_add(source == &s->from_replies    ? &s->replies
+                      : source == &s->from_controls ? &s->cancels
+                                                    : &s->got,
+                      frame);
 }
 
 static void on_outcome(ferry__up *up, ferry__frame *frame, ferry__fate fate, ferry_status status, const char *why)
@@ -75,8 +78,15 @@ static void fill(side *s)
 {
     s->log = (ferry__log){on_log, s};
     s->up = (ferry__up){on_frame, on_outcome, on_settled, on_withdrawn, on_probed, on_state, on_answered, &s->log};
-    s->config = (ferry__config){.ns = "ferry", .name = "unit", .partitions = 8, .max_message = 1 << 20, .max_queued = 1000,
-                                .backoff_ms = 20, .backoff_max_ms = 100, .done_ms = 600000, .done_count = 1000};
+    s->config = (ferry__config){.ns = "ferry",
+                                .name = "unit",
+                                .partitions = 8,
+                                .max_message = 1 << 20,
+                                .max_queued = 1000,
+                                .backoff_ms = 20,
+                                .backoff_max_ms = 100,
+                                .done_ms = 600000,
+                                .done_count = 1000};
     ferry__random_bytes(s->config.client, sizeof s->config.client);
     s->calls = (ferry__target){.lane = FERRY__CALLS, .name = "calc"};
     s->posts = (ferry__target){.lane = FERRY__POSTS, .name = "calc"};
@@ -154,7 +164,8 @@ void file_rest(side *s)
 
 ferry__frame *file_frame(side *s, ferry__kind kind, const char *body)
 {
-    ferry__frame *f = ferry__frame_new(kind, &(ferry__parts){.route = "calc.add", .body = body, .body_length = strlen(body) + 1});
+    ferry__frame *f =
+        ferry__frame_new(kind, &(ferry__parts){.route = "calc.add", .body = body, .body_length = strlen(body) + 1});
     CHECK_NOT_NULL(f);
     memcpy(f->id.client, s->config.client, sizeof f->id.client);
     f->id.serial = ++s->serial;

@@ -174,7 +174,8 @@ TEST(retried_when_due_with_its_attempts)
 TEST(repeated_post_is_dropped)
 {
     side *s = file_server(DB, 5), *c = file_up(DB);
-    ferry__frame *post = file_frame(c, FERRY__POST, "once"), *twin = ferry__frame_clone(post), *late = ferry__frame_clone(post);
+    ferry__frame *post = file_frame(c, FERRY__POST, "once"), *twin = ferry__frame_clone(post),
+                 *late = ferry__frame_clone(post);
     B->send(c->file, &c->posts, post);
     B->send(c->file, &c->posts, twin);
     FILE_UNTIL(c, s, c->accepted == 2);
@@ -193,7 +194,8 @@ TEST(repeated_post_is_dropped)
 TEST(serials_far_apart_are_told_apart)
 {
     side *s = file_server(DB, 100), *c = file_up(DB);
-    const uint64_t serials[] = {1, 2, (uint64_t)1 << 19, ((uint64_t)1 << 20) + 1, (uint64_t)1 << 40, 3, ((uint64_t)1 << 40) - 5};
+    const uint64_t serials[] = {
+        1, 2, (uint64_t)1 << 19, ((uint64_t)1 << 20) + 1, (uint64_t)1 << 40, 3, ((uint64_t)1 << 40) - 5};
     for (size_t i = 0; i < sizeof serials / sizeof serials[0]; i++) {
         c->serial = serials[i] - 1;
         file_post(c, "x", 0);
@@ -357,7 +359,8 @@ TEST(one_message_wakes_one_of_many)
     unsigned at_a = ferry__bell_seen(atomic_load(&a->file->bell)), at_b = ferry__bell_seen(atomic_load(&b->file->bell));
     file_post(c, "x", 0);
     file_turn(c);
-    int rung = (ferry__bell_seen(atomic_load(&a->file->bell)) != at_a) + (ferry__bell_seen(atomic_load(&b->file->bell)) != at_b);
+    int rung = (ferry__bell_seen(atomic_load(&a->file->bell)) != at_a) +
+               (ferry__bell_seen(atomic_load(&b->file->bell)) != at_b);
     CHECK_INT(rung, 1);
     file_end(c);
     file_end(b);
@@ -390,10 +393,14 @@ TEST(dead_letters)
     size_t length;
     const void *record = ferry_as_bytes(ferry_at(ferry_at(list.answer, 0), 2), &length);
     CHECK_BYTES(record, length, "record", 6);
-    ferry__admin none = {.ask = FERRY__DEAD_BROWSE, .name = "calc", .after = ferry_as_string(ferry_at(ferry_at(list.answer, 0), 0), ""), .limit = 10};
+    ferry__admin none = {.ask = FERRY__DEAD_BROWSE,
+                         .name = "calc",
+                         .after = ferry_as_string(ferry_at(ferry_at(list.answer, 0), 0), ""),
+                         .limit = 10};
     ask(c, &none);
     CHECK_INT(ferry_count(none.answer), 0);
-    ferry__admin other = {.ask = FERRY__DEAD_REMOVE, .name = "other", .id = id}, remove = {.ask = FERRY__DEAD_REMOVE, .name = "calc", .id = id};
+    ferry__admin other = {.ask = FERRY__DEAD_REMOVE, .name = "other", .id = id},
+                 remove = {.ask = FERRY__DEAD_REMOVE, .name = "calc", .id = id};
     ask(c, &other);
     CHECK_INT(other.count, 0);
     ask(c, &remove);

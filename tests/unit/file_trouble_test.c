@@ -241,7 +241,8 @@ TEST_WITH(log_stays_small, .limit_ms = 30000)
     off_t most = 0;
     while (done < MANY) {
         for (int i = 0; i < 100 && sent < MANY; i++, sent++)
-            file_post(c, "a message of some length, so that there are several pages of them in the table", (uint32_t)(i % 5));
+            file_post(c, "a message of some length, so that there are several pages of them in the table",
+                      (uint32_t)(i % 5));
         file_turn(c);
         file_turn(s);
         for (ferry__frame *f; (f = ferry__frames_take(&s->got)); done++) {

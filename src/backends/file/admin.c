@@ -128,7 +128,10 @@ static ferry_value *warnings(ferry__file *f, int64_t log, int64_t dead)
     struct statvfs v;
     char text[FERRY_WHY_SIZE];
     if (sqlite3_libversion_number() < WALRESET_FIXED) {
-        ferry__why(text, "SQLite %s has the WAL-reset bug: harmless here, as ferry never checkpoints and resets at once, but open %s with no other program while it is in use", sqlite3_libversion(), f->place);
+        ferry__why(text,
+                   "SQLite %s has the WAL-reset bug: harmless here, as ferry never checkpoints and resets at once, but "
+                   "open %s with no other program while it is in use",
+                   sqlite3_libversion(), f->place);
         ferry_list_put(list, ferry_text(text));
     }
     if (log > 4 * f->wal_hard)
@@ -151,7 +154,10 @@ static void doctor(ferry__file *f, ferry__admin *a)
     ferry_map_put(m, "path", ferry_text(f->place));
     ferry_map_put(m, "sqlite", ferry_text(sqlite3_libversion()));
     ferry_map_put(m, "sync", ferry_text(f->options.full ? "full" : "normal"));
-    ferry_map_put(m, "survives", ferry_text(f->options.full ? "the end of any process, and of the machine" : "the end of any process; the last moments before a power cut may be lost"));
+    ferry_map_put(m, "survives",
+                  ferry_text(f->options.full
+                                 ? "the end of any process, and of the machine"
+                                 : "the end of any process; the last moments before a power cut may be lost"));
     ferry_map_put(m, "bytes", ferry_int(size_of(f, "")));
     ferry_map_put(m, "log_bytes", ferry_int(log));
     ferry_map_put(m, "dead_letters", ferry_int(dead));

@@ -26,7 +26,8 @@ ferry__file_touch *ferry__batch_touch(ferry__file *f, int64_t queue)
     if (f->touches == FERRY__FILE_TOUCHES)
         return NULL;
     ferry__page_queue *q = ferry__page_queue_of(&f->page, queue);
-    f->touched[f->touches] = (ferry__file_touch){.queue = queue, .q = q, .tail = atomic_load(&q->tail), .head = -1, .due = -1};
+    f->touched[f->touches] =
+        (ferry__file_touch){.queue = queue, .q = q, .tail = atomic_load(&q->tail), .head = -1, .due = -1};
     return &f->touched[f->touches++];
 }
 
@@ -276,7 +277,8 @@ static bool any_op_ready(const ferry__file *f)
 
 static bool must_write(ferry__file *f)
 {
-    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) || ferry__inbox_to_clean(f);
+    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) ||
+           ferry__inbox_to_clean(f);
 }
 
 bool ferry__batch_needed(ferry__file *f)
@@ -437,7 +439,8 @@ void ferry__batch_ring(ferry__file *f)
     for (size_t i = 0; i < f->touches; i++) {
         const ferry__file_touch *t = &f->touched[i];
         if (t->sent + t->freed > 0)
-            ferry__page_ring_hungry(&f->page, (int)(t->queue >> FERRY__STORE_LANE_BITS), role_of(t->queue), t->sent + t->freed);
+            ferry__page_ring_hungry(&f->page, (int)(t->queue >> FERRY__STORE_LANE_BITS), role_of(t->queue),
+                                    t->sent + t->freed);
     }
     f->touches = 0;
     ferry__inbox_ring(f);

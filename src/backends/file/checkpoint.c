@@ -44,11 +44,13 @@ static bool start(ferry__file *f)
 {
     if (f->beside.runs)
         return true;
-    if (!sqlite3_threadsafe() || sqlite3_open_v2(f->place, &f->beside.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
+    if (!sqlite3_threadsafe() ||
+        sqlite3_open_v2(f->place, &f->beside.db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return false;
     sqlite3_db_config(f->beside.db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, (int *)NULL);
     sqlite3_wal_autocheckpoint(f->beside.db, 0);
-    sqlite3_exec(f->beside.db, f->options.full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+    sqlite3_exec(f->beside.db, f->options.full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL,
+                 NULL, NULL);
     f->beside.runs = ferry__thread_start(&f->beside.thread, "ferry-log", work_beside, f);
     return f->beside.runs;
 }

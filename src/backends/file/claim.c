@@ -76,7 +76,8 @@ static unsigned lanes_of(const ferry__file *f, const ferry__file_listener *l)
 
 static int64_t queue_at(const ferry__file_listener *l, unsigned lane)
 {
-    return ((int64_t)l->service << FERRY__STORE_LANE_BITS) + (l->lane == FERRY__CALLS ? FERRY__STORE_CALLS : FERRY__STORE_POSTS + lane);
+    return ((int64_t)l->service << FERRY__STORE_LANE_BITS) +
+           (l->lane == FERRY__CALLS ? FERRY__STORE_CALLS : FERRY__STORE_POSTS + lane);
 }
 
 static bool takes(const ferry__file *f, const ferry__file_listener *l)
@@ -131,7 +132,8 @@ static int64_t first_due(const ferry__file *f, const ferry__file_listener *l)
 {
     int64_t first = 0;
     for (unsigned lane = 0, lanes = lanes_of(f, l); lane < lanes; lane++) {
-        int64_t due = atomic_load_explicit(&ferry__page_queue_of(&f->page, queue_at(l, lane))->due, memory_order_relaxed);
+        int64_t due =
+            atomic_load_explicit(&ferry__page_queue_of(&f->page, queue_at(l, lane))->due, memory_order_relaxed);
         if (due && (!first || due < first))
             first = due;
     }
@@ -160,7 +162,8 @@ static bool accept(ferry__file *f, ferry__file_listener *l, ferry__store_sql fro
     sqlite3_stmt *row = f->store.sql[from];
     int64_t id = sqlite3_column_int64(row, 0);
     ferry_status status = FERRY_OK;
-    ferry__frame *frame = ferry__frame_unpack(sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1), &status);
+    ferry__frame *frame =
+        ferry__frame_unpack(sqlite3_column_blob(row, 1), (size_t)sqlite3_column_bytes(row, 1), &status);
     f->starved = f->starved || (!frame && status == FERRY_NO_MEMORY);
     if (!frame)
         return status == FERRY_PROTOCOL && ferry__batch_discard(f, id, "a message that cannot be read");
@@ -231,7 +234,8 @@ static int take_late(ferry__file *f, ferry__file_listener *l, ferry__file_touch 
     ferry__store_bind(&f->store, FERRY__SQL_LATE_TAKE, 1, t->queue);
     ferry__store_bind(&f->store, FERRY__SQL_LATE_TAKE, 2, f->now_ms);
     ferry__store_bind(&f->store, FERRY__SQL_LATE_TAKE, 3, most);
-    while ((got = ferry__store_step(&f->store, FERRY__SQL_LATE_TAKE)) == SQLITE_ROW && accept(f, l, FERRY__SQL_LATE_TAKE, true))
+    while ((got = ferry__store_step(&f->store, FERRY__SQL_LATE_TAKE)) == SQLITE_ROW &&
+           accept(f, l, FERRY__SQL_LATE_TAKE, true))
         t->claimed++;
     ferry__store_reset(&f->store, FERRY__SQL_LATE_TAKE);
     if (got != SQLITE_ROW && got != SQLITE_DONE)

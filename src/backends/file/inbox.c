@@ -101,7 +101,8 @@ void ferry__inbox_ring(ferry__file *f)
 
 static int64_t tail_id(const ferry__file *f)
 {
-    return ferry__store_id(FERRY__STORE_INBOX + (int64_t)f->page.me, atomic_load(&ferry__page_mine(&f->page)->inbox_tail));
+    return ferry__store_id(FERRY__STORE_INBOX + (int64_t)f->page.me,
+                           atomic_load(&ferry__page_mine(&f->page)->inbox_tail));
 }
 
 void ferry__inbox_open(ferry__file *f)

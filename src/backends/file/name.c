@@ -101,7 +101,9 @@ int ferry__name_resolve(ferry__file *f, ferry__file_target *t, int *error)
 
 static int role_of(ferry__lane lane)
 {
-    return lane == FERRY__CALLS ? FERRY__PAGE_FOR_CALLS : lane == FERRY__POSTS ? FERRY__PAGE_FOR_POSTS : FERRY__PAGE_FOR_CONTROLS;
+    return lane == FERRY__CALLS   ? FERRY__PAGE_FOR_CALLS
+           : lane == FERRY__POSTS ? FERRY__PAGE_FOR_POSTS
+                                  : FERRY__PAGE_FOR_CONTROLS;
 }
 
 static bool enters(const ferry__file_listener *l)
@@ -184,7 +186,8 @@ ferry__presence ferry__name_presence(const ferry__file *f, const ferry__file_tar
     int service = atomic_load(&t->service);
     if (!service)
         return FERRY__NEVER;
-    bool alive = ferry__page_has_service(&f->page, service) && ferry__page_served(&f->page, service, role_of(t->target->lane));
+    bool alive =
+        ferry__page_has_service(&f->page, service) && ferry__page_served(&f->page, service, role_of(t->target->lane));
     return alive ? FERRY__ALIVE : FERRY__GONE;
 }
 

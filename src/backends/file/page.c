@@ -213,7 +213,8 @@ static ferry_status allocate(const ferry__page *p, const void *part, size_t size
 
 bool ferry__page_has_service(const ferry__page *p, int service)
 {
-    return service > 0 && service < FERRY__PAGE_SERVICES && atomic_load(&p->file->header.services[service / 64]) >> service % 64 & 1;
+    return service > 0 && service < FERRY__PAGE_SERVICES &&
+           atomic_load(&p->file->header.services[service / 64]) >> service % 64 & 1;
 }
 
 /* What the table has of one queue. Nobody who claimed of it lives, else the page would know it: whatever lies before the last message
@@ -249,7 +250,8 @@ static int recall_service(ferry__store *s, ferry__page_service *v, int service)
     int error = 0;
     for (int64_t lane = 0; lane < FERRY__PAGE_QUEUES && !error; lane++) {
         ferry__store_bind(s, FERRY__SQL_FIRST, 1, ferry__store_id(base + lane, 0));
-        ferry__store_bind(s, FERRY__SQL_FIRST, 2, ferry__store_id(base + FERRY__STORE_LANE_MASK, FERRY__STORE_SEQUENCE_MASK));
+        ferry__store_bind(s, FERRY__SQL_FIRST, 2,
+                          ferry__store_id(base + FERRY__STORE_LANE_MASK, FERRY__STORE_SEQUENCE_MASK));
         int64_t id = ferry__store_number(s, FERRY__SQL_FIRST, -1, &error);
         if (id < 0 || error)
             break;
@@ -442,10 +444,12 @@ static bool lock_openers(const ferry__page *p)
 bool ferry__page_replaced(const ferry__page *p)
 {
     struct stat mine, theirs;
-    return fstat(p->fd, &mine) != 0 || stat(p->path, &theirs) != 0 || mine.st_ino != theirs.st_ino || mine.st_dev != theirs.st_dev;
+    return fstat(p->fd, &mine) != 0 || stat(p->path, &theirs) != 0 || mine.st_ino != theirs.st_ino ||
+           mine.st_dev != theirs.st_dev;
 }
 
-static ferry_status join(ferry__page *p, ferry__store *store, const unsigned char client[16], const char *name, char *why)
+static ferry_status join(ferry__page *p, ferry__store *store, const unsigned char client[16], const char *name,
+                         char *why)
 {
     ferry_status status = map_file(p, why);
     if (status)
@@ -465,7 +469,8 @@ static ferry_status join(ferry__page *p, ferry__store *store, const unsigned cha
     return status;
 }
 
-ferry_status ferry__page_open(ferry__page *p, ferry__store *store, const char *database, const unsigned char client[16], const char *name, char *why)
+ferry_status ferry__page_open(ferry__page *p, ferry__store *store, const char *database, const unsigned char client[16],
+                              const char *name, char *why)
 {
     *p = (ferry__page){.fd = -1, .me = FERRY__PAGE_NOBODY, .realm = realm_of_pids()};
     ferry__buf path = FERRY__BUF(4000);

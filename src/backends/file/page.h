@@ -127,7 +127,8 @@ typedef struct ferry__page {
 
 /* Maps the page beside the database, fits it to the store and takes a slot. Purges what no boot or page of the past can own. May block
  * shortly. UNAVAILABLE with the reason when it cannot be now. */
-ferry_status ferry__page_open(ferry__page *p, ferry__store *store, const char *database, const unsigned char client[16], const char *name, char *why);
+ferry_status ferry__page_open(ferry__page *p, ferry__store *store, const char *database, const unsigned char client[16],
+                              const char *name, char *why);
 void         ferry__page_close(ferry__page *p); /* a slot that was not freed is left to the others, as a dead one */
 
 /* Slots. */

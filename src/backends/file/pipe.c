@@ -19,11 +19,16 @@
 enum { CLOSE_LOCK_MS = 500 };
 
 static const ferry__setting settings[] = {
-    {"sync", FERRY__CHOICE, "normal", 0, 0, "normal|full", "normal: what was accepted survives the end of any process; full: of the machine too, at the price of a disk flush a commit"},
-    {"look", FERRY__MS, "250", 10, 10000, NULL, "how often to look for what no bell tells: a process that died, a database that was replaced"},
-    {"wal", FERRY__BYTES, "4M", 64 << 10, 1 << 30, NULL, "size of the write-ahead log from which it is moved into the database beside the work"},
+    {"sync", FERRY__CHOICE, "normal", 0, 0, "normal|full",
+     "normal: what was accepted survives the end of any process; full: of the machine too, at the price of a disk "
+     "flush a commit"},
+    {"look", FERRY__MS, "250", 10, 10000, NULL,
+     "how often to look for what no bell tells: a process that died, a database that was replaced"},
+    {"wal", FERRY__BYTES, "4M", 64 << 10, 1 << 30, NULL,
+     "size of the write-ahead log from which it is moved into the database beside the work"},
     {"wal_hard", FERRY__BYTES, "16M", 64 << 10, 1 << 30, NULL, "size from which writers wait for that"},
-    {"wal_max", FERRY__BYTES, "256M", 1 << 20, (int64_t)1 << 34, NULL, "size from which sends are refused as OVERLOADED"},
+    {"wal_max", FERRY__BYTES, "256M", 1 << 20, (int64_t)1 << 34, NULL,
+     "size from which sends are refused as OVERLOADED"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };
 
@@ -39,10 +44,13 @@ static ferry_status file_open(void *self, ferry__up *up, const ferry__config *co
     atomic_store(&f->loop_event, -1);
     atomic_store(&f->bell, &f->alone);
     pthread_mutex_init(&f->door, NULL);
-    ferry__frames *frames[] = {&f->noted, &f->passed, &f->work, &f->doing, &f->claimed, &f->arrived, &f->inbox, &f->outcomes};
+    ferry__frames *frames[] = {&f->noted,   &f->passed,  &f->work,  &f->doing,
+                               &f->claimed, &f->arrived, &f->inbox, &f->outcomes};
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++)
         ferry__frames_init(frames[i]);
-    ferry__list *lists[] = {&f->noted_ops, &f->noted_listeners, &f->targets, &f->passed_ops, &f->passed_listeners, &f->listeners, &f->ops, &f->doing_ops, &f->answers};
+    ferry__list *lists[] = {&f->noted_ops,  &f->noted_listeners,  &f->targets,
+                            &f->passed_ops, &f->passed_listeners, &f->listeners,
+                            &f->ops,        &f->doing_ops,        &f->answers};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         ferry__list_init(lists[i]);
     f->options.full = ferry__url_number(url, settings, "sync") == 1;
@@ -87,7 +95,8 @@ static void free_listeners(ferry__list *listeners)
 
 static void free_all(ferry__file *f)
 {
-    ferry__frames *frames[] = {&f->noted, &f->passed, &f->work, &f->doing, &f->claimed, &f->arrived, &f->inbox, &f->outcomes};
+    ferry__frames *frames[] = {&f->noted,   &f->passed,  &f->work,  &f->doing,
+                               &f->claimed, &f->arrived, &f->inbox, &f->outcomes};
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++)
         if (frames[i]->last)
             ferry__frames_drop(frames[i]);
@@ -251,7 +260,8 @@ static void file_send(void *self, ferry__target *target, ferry__frame *frame)
 }
 
 /* The journal says it at once, so that a crash before the commit knows. */
-static void note_end(ferry__file *f, ferry__frame *frame, enum ferry__file_verb verb, enum ferry__page_mark mark, uint32_t high)
+static void note_end(ferry__file *f, ferry__frame *frame, enum ferry__file_verb verb, enum ferry__page_mark mark,
+                     uint32_t high)
 {
     unsigned generation = FERRY__TAG_GENERATION(frame);
     if (frame->tag[0] && generation == (f->generation & 0xfff))
@@ -355,14 +365,18 @@ static ferry_status reason(const ferry__file *f, enum ferry__file_why why, const
         ferry__why(text, "nobody ever served \"%.*s\" on %s", (int)strcspn(route, "."), route, f->place);
         return FERRY_NO_SERVICE;
     case FERRY__WHY_FULL:
-        ferry__why(text, "%zu messages wait for \"%.*s\" already", f->config->max_queued, (int)strcspn(route, "."), route);
+        ferry__why(text, "%zu messages wait for \"%.*s\" already", f->config->max_queued, (int)strcspn(route, "."),
+                   route);
         return FERRY_OVERLOADED;
     case FERRY__WHY_LOG:
-        ferry__why(text, "the write-ahead log of %s is over %lld bytes: something keeps it from being moved into the database", f->place, (long long)f->wal_max);
+        ferry__why(
+            text, "the write-ahead log of %s is over %lld bytes: something keeps it from being moved into the database",
+            f->place, (long long)f->wal_max);
         return FERRY_OVERLOADED;
     case FERRY__WHY_LOCKED:
         if (f->up_now && f->busy_slot >= 0)
-            ferry__why(text, "%s was locked until the deadline by %s, process %u", f->place, ferry__page_slot_of(&f->page, f->busy_slot)->name,
+            ferry__why(text, "%s was locked until the deadline by %s, process %u", f->place,
+                       ferry__page_slot_of(&f->page, f->busy_slot)->name,
                        (unsigned)atomic_load(&ferry__page_slot_of(&f->page, f->busy_slot)->pid));
         else
             ferry__why(text, "%s was locked until the deadline by another program", f->place);

@@ -19,13 +19,26 @@
 
 #include <pthread.h>
 
-enum ferry__file_verb { /* what the work list shall do with a frame */
-    FERRY__DO_SEND, FERRY__DO_REPLY, FERRY__DO_SETTLE, FERRY__DO_RETRY, FERRY__DO_HAND_BACK,
-    FERRY__SENT, FERRY__REFUSED_ALREADY /* no work any more */
+/* What the work list shall do with a frame; the last two need no work any more. */
+enum ferry__file_verb {
+    FERRY__DO_SEND,
+    FERRY__DO_REPLY,
+    FERRY__DO_SETTLE,
+    FERRY__DO_RETRY,
+    FERRY__DO_HAND_BACK,
+    FERRY__SENT,
+    FERRY__REFUSED_ALREADY
 };
 
-enum ferry__file_why { /* why a frame was refused; the text is made when it is told */
-    FERRY__WHY_NONE, FERRY__WHY_NEVER, FERRY__WHY_FULL, FERRY__WHY_LOG, FERRY__WHY_LOCKED, FERRY__WHY_LATE, FERRY__WHY_STORE,
+/* Why a frame was refused; the text is made when it is told. */
+enum ferry__file_why {
+    FERRY__WHY_NONE,
+    FERRY__WHY_NEVER,
+    FERRY__WHY_FULL,
+    FERRY__WHY_LOG,
+    FERRY__WHY_LOCKED,
+    FERRY__WHY_LATE,
+    FERRY__WHY_STORE,
     FERRY__WHY_MEMORY
 };
 
@@ -63,7 +76,12 @@ typedef struct ferry__file_listener {
 /* What is no frame, or needs more than a frame has room for. */
 typedef struct ferry__file_op {
     enum ferry__file_op_kind {
-        FERRY__OP_UNLISTEN, FERRY__OP_PROBE, FERRY__OP_WITHDRAW, FERRY__OP_BURY, FERRY__OP_DISCARD, FERRY__OP_ADMIN
+        FERRY__OP_UNLISTEN,
+        FERRY__OP_PROBE,
+        FERRY__OP_WITHDRAW,
+        FERRY__OP_BURY,
+        FERRY__OP_DISCARD,
+        FERRY__OP_ADMIN
     } kind;
     ferry__node           node;
     ferry__file_listener *listener;
@@ -86,7 +104,11 @@ typedef struct ferry__file_touch { /* a queue that the running transaction chang
     int64_t            freed;           /* messages that came back, or that a part has left when nobody owns it any more */
 } ferry__file_touch;
 
-enum { FERRY__FILE_TOUCHES = 64, FERRY__FILE_BATCH = 2048, FERRY__FILE_ROW = 3900 /* bytes of an inbox row: one page */ };
+enum {
+    FERRY__FILE_TOUCHES = 64,
+    FERRY__FILE_BATCH = 2048,
+    FERRY__FILE_ROW = 3900 /* bytes of an inbox row: one page */
+};
 
 typedef struct ferry__file {
     ferry__up           *up;

@@ -21,9 +21,21 @@ static const struct {
     unsigned    magic;
     const char *name;
 } networks[] = {
-    {0x6969, "NFS"},        {0x517b, "SMB"},        {0xfe534d42, "SMB"},    {0xff534d42, "CIFS"},  {0x65735546, "FUSE"},
-    {0x01021997, "9P"},     {0x5346414f, "AFS"},    {0x6b414653, "AFS"},    {0x73757245, "Coda"},  {0x00c36400, "Ceph"},
-    {0x0bd00bd0, "Lustre"}, {0x47504653, "GPFS"},   {0x01161970, "GFS2"},   {0x7461636f, "OCFS2"}, {0x786f4256, "a VirtualBox share"},
+    {0x6969, "NFS"},
+    {0x517b, "SMB"},
+    {0xfe534d42, "SMB"},
+    {0xff534d42, "CIFS"},
+    {0x65735546, "FUSE"},
+    {0x01021997, "9P"},
+    {0x5346414f, "AFS"},
+    {0x6b414653, "AFS"},
+    {0x73757245, "Coda"},
+    {0x00c36400, "Ceph"},
+    {0x0bd00bd0, "Lustre"},
+    {0x47504653, "GPFS"},
+    {0x01161970, "GFS2"},
+    {0x7461636f, "OCFS2"},
+    {0x786f4256, "a VirtualBox share"},
     {0xbacbacbc, "a VMware share"},
 };
 
@@ -99,7 +111,8 @@ static ferry_status check_kind(const char *directory, char *why)
     }
     const char *shared = ferry__place_shared((unsigned)s.f_type);
     if (shared) {
-        ferry__why(why, "%s is on %s, which several machines may share: the database must lie on a local disk", directory, shared);
+        ferry__why(why, "%s is on %s, which several machines may share: the database must lie on a local disk",
+                   directory, shared);
         return FERRY_UNSUPPORTED;
     }
     return FERRY_OK;

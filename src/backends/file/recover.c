@@ -7,7 +7,8 @@ void ferry__recover_look(ferry__file *f)
 {
     unsigned end = ferry__page_slots_end(&f->page);
     for (unsigned i = 0; i < end && !f->dead_seen; i++)
-        f->dead_seen = atomic_load(&ferry__page_slot_of(&f->page, (int)i)->taken) && !ferry__page_lives(&f->page, (int)i);
+        f->dead_seen =
+            atomic_load(&ferry__page_slot_of(&f->page, (int)i)->taken) && !ferry__page_lives(&f->page, (int)i);
 }
 
 bool ferry__recover_needed(const ferry__file *f)
@@ -52,7 +53,8 @@ static int recover_entry(ferry__file *f, ferry__page_entry *e)
     if (mark == FERRY__MARK_FREE || !known(f, id))
         return SQLITE_OK;
     int64_t queue = ferry__store_queue(id);
-    if (!atomic_load(&e->late) && (id & FERRY__STORE_SEQUENCE_MASK) >= atomic_load(&ferry__page_queue_of(&f->page, queue)->head))
+    if (!atomic_load(&e->late) &&
+        (id & FERRY__STORE_SEQUENCE_MASK) >= atomic_load(&ferry__page_queue_of(&f->page, queue)->head))
         return SQLITE_OK;
     bool call = (queue & FERRY__STORE_LANE_MASK) == FERRY__STORE_CALLS;
     if (mark == FERRY__MARK_DONE && !call)

@@ -49,7 +49,8 @@ void ferry__send_forget(ferry__file *f, const ferry__frame *frame)
 
 static void end_send(ferry__file *f, ferry__frame *frame, ferry__fate fate, enum ferry__file_why why)
 {
-    frame->tag[1] = FERRY__TAG(0, fate == FERRY__ACCEPTED ? FERRY__SENT : FERRY__REFUSED_ALREADY, 0, (unsigned)fate | (unsigned)why << 8);
+    frame->tag[1] = FERRY__TAG(0, fate == FERRY__ACCEPTED ? FERRY__SENT : FERRY__REFUSED_ALREADY, 0,
+                               (unsigned)fate | (unsigned)why << 8);
     ferry__frames_add(&f->outcomes, frame);
 }
 
@@ -71,7 +72,8 @@ static int64_t queue_for(const ferry__frame *frame, ferry__lane lane, int servic
     int64_t base = (int64_t)service << FERRY__STORE_LANE_BITS;
     if (lane == FERRY__CALLS)
         return base + FERRY__STORE_CALLS;
-    return frame->partition ? base + FERRY__STORE_PARTS + (frame->partition - 1) % FERRY__PAGE_PARTS : base + FERRY__STORE_POSTS;
+    return frame->partition ? base + FERRY__STORE_PARTS + (frame->partition - 1) % FERRY__PAGE_PARTS
+                            : base + FERRY__STORE_POSTS;
 }
 
 static int put_row(ferry__file *f, int64_t id, const ferry__frame *frame)

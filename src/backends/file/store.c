@@ -19,15 +19,16 @@ enum { SCHEMA = 1, APPLICATION = 0x66657272 /* "ferr" */, OPEN_WAIT_MS = 30 };
 
 #define TAKEN "9223372036854775807"
 
-static const char schema[] =
-    "CREATE TABLE message(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
-    "CREATE TABLE later(id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, due INTEGER NOT NULL, attempt INTEGER NOT NULL, "
-    "maybe INTEGER NOT NULL);"
-    "CREATE INDEX later_due ON later(queue, due);"
-    "CREATE TABLE service(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
-    "CREATE TABLE dead(seq INTEGER PRIMARY KEY AUTOINCREMENT, box TEXT NOT NULL, id TEXT NOT NULL, record BLOB NOT NULL);"
-    "CREATE INDEX dead_id ON dead(id);"
-    "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;";
+static const char schema[] = "CREATE TABLE message(id INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+                             "CREATE TABLE later(id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, due INTEGER NOT NULL, "
+                             "attempt INTEGER NOT NULL, "
+                             "maybe INTEGER NOT NULL);"
+                             "CREATE INDEX later_due ON later(queue, due);"
+                             "CREATE TABLE service(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);"
+                             "CREATE TABLE dead(seq INTEGER PRIMARY KEY AUTOINCREMENT, box TEXT NOT NULL, id TEXT NOT "
+                             "NULL, record BLOB NOT NULL);"
+                             "CREATE INDEX dead_id ON dead(id);"
+                             "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;";
 
 static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -38,16 +39,18 @@ static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_DROP] = "DELETE FROM message WHERE id BETWEEN ?1 AND ?2",
     [FERRY__SQL_FIRST] = "SELECT min(id) FROM message WHERE id BETWEEN ?1 AND ?2",
     [FERRY__SQL_LAST] = "SELECT max(id) FROM message WHERE id BETWEEN ?1 AND ?2",
-    [FERRY__SQL_LATE_TAKE] = "SELECT l.id, m.body, l.attempt, l.maybe FROM later l INDEXED BY later_due CROSS JOIN message m ON m.id = l.id "
-                             "WHERE l.queue = ?1 AND l.due <= ?2 ORDER BY l.due, l.id LIMIT ?3",
+    [FERRY__SQL_LATE_TAKE] =
+        "SELECT l.id, m.body, l.attempt, l.maybe FROM later l INDEXED BY later_due CROSS JOIN message m ON m.id = l.id "
+        "WHERE l.queue = ?1 AND l.due <= ?2 ORDER BY l.due, l.id LIMIT ?3",
     [FERRY__SQL_LATE_MARK] = "UPDATE later SET due = " TAKEN " WHERE id = ?1",
     [FERRY__SQL_LATE_PUT] = "INSERT OR REPLACE INTO later(id, queue, due, attempt, maybe) VALUES(?1, ?2, ?3, ?4, ?5)",
     [FERRY__SQL_LATE_DROP] = "DELETE FROM later WHERE id = ?1",
     [FERRY__SQL_LATE_WITHDRAW] = "DELETE FROM later WHERE id = ?1 AND due < " TAKEN " AND attempt = 0 AND maybe = 0",
     [FERRY__SQL_LATE_NEXT] = "SELECT min(due) FROM later WHERE queue = ?1",
     [FERRY__SQL_LATE_LAST] = "SELECT max(id) FROM later WHERE queue = ?1",
-    [FERRY__SQL_LEFT] = "INSERT INTO later(id, queue, due, attempt, maybe) SELECT ?1, ?2, 1, ?3, ?4 FROM message WHERE id = ?1 "
-                        "ON CONFLICT(id) DO UPDATE SET due = 1, attempt = ?3, maybe = max(maybe, ?4) WHERE due = " TAKEN,
+    [FERRY__SQL_LEFT] =
+        "INSERT INTO later(id, queue, due, attempt, maybe) SELECT ?1, ?2, 1, ?3, ?4 FROM message WHERE id = ?1 "
+        "ON CONFLICT(id) DO UPDATE SET due = 1, attempt = ?3, maybe = max(maybe, ?4) WHERE due = " TAKEN,
     [FERRY__SQL_LEFT_BEHIND] = "INSERT OR IGNORE INTO later(id, queue, due, attempt, maybe) "
                                "SELECT id, ?1, 1, 0, 0 FROM message WHERE id BETWEEN ?2 AND ?3",
     [FERRY__SQL_PURGE_CALLS] = "DELETE FROM message WHERE id IN (SELECT m.id FROM service s CROSS JOIN message m "
@@ -58,8 +61,10 @@ static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_SERVICE_ADD] = "INSERT INTO service(name) VALUES(?1)",
     [FERRY__SQL_SERVICE_LIST] = "SELECT id, name FROM service ORDER BY name",
     [FERRY__SQL_DEAD_ADD] = "INSERT INTO dead(box, id, record) VALUES(?1, ?2, ?3)",
-    [FERRY__SQL_DEAD_LIST] = "SELECT seq, box, record FROM dead WHERE seq > ?2 AND (?1 IS NULL OR box = ?1) ORDER BY seq LIMIT ?3",
-    [FERRY__SQL_DEAD_REMOVE] = "DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead WHERE id = ?2 AND (?1 IS NULL OR box = ?1))",
+    [FERRY__SQL_DEAD_LIST] =
+        "SELECT seq, box, record FROM dead WHERE seq > ?2 AND (?1 IS NULL OR box = ?1) ORDER BY seq LIMIT ?3",
+    [FERRY__SQL_DEAD_REMOVE] =
+        "DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead WHERE id = ?2 AND (?1 IS NULL OR box = ?1))",
     [FERRY__SQL_DEAD_FIND] = "SELECT seq FROM dead WHERE id = ?1 LIMIT 1",
     [FERRY__SQL_DEAD_COUNT] = "SELECT count(*) FROM dead",
 };
@@ -174,7 +179,8 @@ static ferry_status make_file(const char *path, char *why)
     if (stat(path, &at) == 0) {
         if (S_ISREG(at.st_mode))
             return FERRY_OK;
-        ferry__why(why, "%s is %s; give the path of a file", path, S_ISDIR(at.st_mode) ? "a directory" : "not a regular file");
+        ferry__why(why, "%s is %s; give the path of a file", path,
+                   S_ISDIR(at.st_mode) ? "a directory" : "not a regular file");
         return FERRY_INVALID;
     }
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -206,7 +212,8 @@ static int make_tables(ferry__store *s)
     char text[80];
     int error = sqlite3_exec(s->db, schema, NULL, NULL, NULL);
     if (!error)
-        error = sqlite3_exec(s->db, "INSERT INTO meta(name, value) VALUES('identity', randomblob(16))", NULL, NULL, NULL);
+        error =
+            sqlite3_exec(s->db, "INSERT INTO meta(name, value) VALUES('identity', randomblob(16))", NULL, NULL, NULL);
     snprintf(text, sizeof text, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION, SCHEMA);
     return error ? error : sqlite3_exec(s->db, text, NULL, NULL, NULL);
 }
@@ -247,8 +254,11 @@ static ferry_status check_tables(ferry__store *s, const char *path, char *why)
     if (n.application == APPLICATION && n.version == SCHEMA)
         return FERRY_OK;
     if (n.application == APPLICATION)
-        ferry__why(why, "%s has the tables of another version of ferry (%d, this one has %d); use the same version everywhere, or "
-                        "another path", path, (int)n.version, SCHEMA);
+        ferry__why(
+            why,
+            "%s has the tables of another version of ferry (%d, this one has %d); use the same version everywhere, or "
+            "another path",
+            path, (int)n.version, SCHEMA);
     else
         ferry__why(why, "%s is not a ferry database: it has the tables of another program; give another path", path);
     return FERRY_INVALID;
@@ -284,10 +294,12 @@ static int configure(ferry__store *s, const ferry__store_options *options)
     if (!error)
         error = write_ahead(s);
     if (!error)
-        error = sqlite3_exec(s->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864", NULL,
-                             NULL, NULL);
+        error = sqlite3_exec(
+            s->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA journal_size_limit = 67108864",
+            NULL, NULL, NULL);
     if (!error)
-        error = sqlite3_exec(s->db, options->full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL, NULL, NULL);
+        error = sqlite3_exec(s->db, options->full ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", NULL,
+                             NULL, NULL);
     sqlite3_wal_hook(s->db, on_commit, s);
     return error;
 }

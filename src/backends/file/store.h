@@ -39,7 +39,9 @@ static inline int64_t ferry__store_queue(int64_t id)
 }
 
 typedef enum ferry__store_sql {
-    FERRY__SQL_BEGIN, FERRY__SQL_COMMIT, FERRY__SQL_ROLLBACK,
+    FERRY__SQL_BEGIN,
+    FERRY__SQL_COMMIT,
+    FERRY__SQL_ROLLBACK,
     FERRY__SQL_PUT,           /* id, body */
     FERRY__SQL_TAKE,          /* from, to, at most -> id, body */
     FERRY__SQL_DROP,          /* from, to */
@@ -54,14 +56,16 @@ typedef enum ferry__store_sql {
     FERRY__SQL_LATE_LAST,     /* queue -> id */
     FERRY__SQL_LEFT,          /* id, queue, attempt, maybe: a dead process had it */
     FERRY__SQL_LEFT_BEHIND,   /* queue, from, to: claimed by processes of which nothing is known any more */
-    FERRY__SQL_PURGE_CALLS, FERRY__SQL_PURGE_INBOXES, FERRY__SQL_PURGE_TAKEN,
-    FERRY__SQL_SERVICE_FIND,  /* name -> id */
-    FERRY__SQL_SERVICE_ADD,   /* name */
-    FERRY__SQL_SERVICE_LIST,  /* -> id, name */
-    FERRY__SQL_DEAD_ADD,      /* box, id, record */
-    FERRY__SQL_DEAD_LIST,     /* box or NULL, after, at most -> seq, box, record */
-    FERRY__SQL_DEAD_REMOVE,   /* box or NULL, id: the oldest of that id, for one sent again may be dead again already */
-    FERRY__SQL_DEAD_FIND,     /* id -> seq */
+    FERRY__SQL_PURGE_CALLS,
+    FERRY__SQL_PURGE_INBOXES,
+    FERRY__SQL_PURGE_TAKEN,
+    FERRY__SQL_SERVICE_FIND, /* name -> id */
+    FERRY__SQL_SERVICE_ADD,  /* name */
+    FERRY__SQL_SERVICE_LIST, /* -> id, name */
+    FERRY__SQL_DEAD_ADD,     /* box, id, record */
+    FERRY__SQL_DEAD_LIST,    /* box or NULL, after, at most -> seq, box, record */
+    FERRY__SQL_DEAD_REMOVE,  /* box or NULL, id: the oldest of that id, for one sent again may be dead again already */
+    FERRY__SQL_DEAD_FIND,    /* id -> seq */
     FERRY__SQL_DEAD_COUNT,
     FERRY__SQL_COUNT
 } ferry__store_sql;

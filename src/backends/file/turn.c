@@ -126,7 +126,8 @@ static void look(ferry__file *f)
     if (stat(f->place, &at) != 0 || at.st_ino != f->inode || at.st_dev != f->device || ferry__page_replaced(&f->page)) {
         f->reopen = true;
         f->store_status = FERRY_UNAVAILABLE;
-        ferry__why(f->store_why, "%s was removed or replaced by another file while it was in use; opening it again", f->place);
+        ferry__why(f->store_why, "%s was removed or replaced by another file while it was in use; opening it again",
+                   f->place);
         return;
     }
     ferry__recover_look(f);
