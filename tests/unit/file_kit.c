@@ -153,6 +153,13 @@ void file_turn(side *s)
     file_backend->pump(s->file);
 }
 
+void file_turns(side *a, side *b)
+{
+    file_turn(a);
+    if (b)
+        file_turn(b);
+}
+
 void file_rest(side *s)
 {
     int ms = file_backend->next_ms(s->file, ferry__now_ms());

@@ -33,6 +33,7 @@ side *file_up(const char *path);                 /* and up */
 side *file_server(const char *path, int credit); /* and serves calls, posts and controls of "calc" with that credit each */
 void  file_end(side *s);                         /* closes */
 void  file_turn(side *s);                        /* flush, step, pump */
+void  file_turns(side *a, side *b);              /* b may be NULL */
 void  file_rest(side *s);                        /* waits as the core would */
 
 ferry__frame *file_frame(side *s, ferry__kind kind, const char *body); /* with the next serial, 10 s to go */
@@ -50,9 +51,7 @@ int64_t       file_sql(const char *path, const char *question); /* one number, t
         for (int64_t end_ = test_now_ms() + test_ms(5000); !(cond);) {    \
             if (!test_pause(end_))                                        \
                 FAIL("never so: %s", #cond);                              \
-            file_turn(a);                                                 \
-            if (b)                                                        \
-                file_turn(b);                                             \
+            file_turns(a, b);                                             \
         }                                                                 \
     } while (0)
 #define NOBODY ((side *)NULL)

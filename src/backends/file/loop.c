@@ -104,5 +104,6 @@ void ferry__file_loop_done(ferry__file *f)
         close(f->loop_event);
     if (f->loop_epoll >= 0)
         close(f->loop_epoll);
-    f->loop_epoll = f->loop_event = -1;
+    f->loop_epoll = -1;
+    atomic_store(&f->loop_event, -1);
 }
