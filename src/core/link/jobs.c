@@ -121,7 +121,7 @@ void ferry__jobs_wake(ferry__link *l, size_t spare)
 static void run(ferry__link *l, ferry__job *job)
 {
     if (!l->driver)
-        ferry__link_background_by(l, ferry__now_ms() + STANDBY_MS);
+        ferry__link_background_by(l, l->now_ms + STANDBY_MS);
     if (l->jobs.ready > 0)
         ferry__jobs_wake(l, 0);
     l->hooks->begins(l, job);
