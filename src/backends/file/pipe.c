@@ -22,7 +22,7 @@ static const ferry__setting settings[] = {
     {"sync", FERRY__CHOICE, "normal", 0, 0, "normal|full",
      "normal: what was accepted survives the end of any process; full: of the machine too, at the price of a disk "
      "flush a commit"},
-    {"look", FERRY__MS, "250", 10, 10000, NULL,
+    {"look", FERRY__MS, "250ms", 10, 10000, NULL,
      "how often to look for what no bell tells: a process that died, a database that was replaced"},
     {"wal", FERRY__BYTES, "4M", 64 << 10, 1 << 30, NULL,
      "size of the write-ahead log from which it is moved into the database beside the work"},
