@@ -9,6 +9,7 @@ enum { LOOK_MS = 3000 };
 typedef struct question {
     ferry__kafka_job job;
     ferry__admin    *admin;
+    char            *key; /* of the record to remove */
 } question;
 
 static void doctor(ferry__kafka *k, ferry__admin *a)
@@ -40,11 +41,12 @@ static void doctor(ferry__kafka *k, ferry__admin *a)
 
 static void run(ferry__kafka *k, ferry__kafka_job *job)
 {
-    ferry__admin *a = ((question *)(void *)job)->admin;
+    question *q = (question *)(void *)job;
+    ferry__admin *a = q->admin;
     if (a->ask == FERRY__DEAD_BROWSE)
         ferry__dead_browse(k, a);
     else if (a->ask == FERRY__DEAD_REMOVE)
-        ferry__dead_find(k, a);
+        ferry__dead_find(k, a, &q->key);
     else if (a->ask == FERRY__DOCTOR)
         doctor(k, a);
     else
@@ -58,7 +60,7 @@ static void answer(ferry__kafka *k, ferry__admin *a)
 }
 
 /* False: not sent, `a` says why. */
-static bool bury_the_dead(ferry__kafka *k, ferry__admin *a)
+static bool send_tombstone(ferry__kafka *k, ferry__admin *a, const char *key)
 {
     char topic[256];
     snprintf(topic, sizeof topic, "%s.%.150s.dead", k->config->ns, a->name);
@@ -70,7 +72,7 @@ static bool bury_the_dead(ferry__kafka *k, ferry__admin *a)
     }
     n->purpose = FERRY__KAFKA_REMOVED;
     n->admin = a;
-    if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, NULL, 0, a->id, strlen(a->id), n) == 0)
+    if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, NULL, 0, key, strlen(key), n) == 0)
         return true;
     a->status = ferry__kafka_status(rd_kafka_last_error());
     ferry__free(n);
@@ -79,13 +81,14 @@ static bool bury_the_dead(ferry__kafka *k, ferry__admin *a)
 
 static void done(ferry__kafka *k, ferry__kafka_job *job, bool ran)
 {
-    ferry__admin *a = ((question *)(void *)job)->admin;
-    ferry__free(job);
+    question *q = (question *)(void *)job;
+    ferry__admin *a = q->admin;
     if (!ran)
         a->status = FERRY_UNAVAILABLE;
-    bool more = ran && a->ask == FERRY__DEAD_REMOVE && a->status == FERRY_OK && a->count > 0;
-    if (!more || !bury_the_dead(k, a))
+    if (!q->key || !send_tombstone(k, a, q->key))
         answer(k, a);
+    ferry__free(q->key);
+    ferry__free(q);
 }
 
 void ferry__kafka_admins(ferry__kafka *k)

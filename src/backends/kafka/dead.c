@@ -27,7 +27,7 @@ static rd_kafka_t *browser(ferry__kafka *k, char *why)
 static void free_box(ferry__dead_box *b)
 {
     for (size_t i = 0; i < b->count; i++)
-        ferry__free(b->letters[i].id);
+        ferry__free(b->letters[i].key);
     ferry__free(b->letters);
     if (b->topic)
         rd_kafka_topic_destroy(b->topic);
@@ -107,10 +107,10 @@ static bool read_all(ferry__kafka *k, ferry__dead_box *b, int64_t from, int64_t 
     return good;
 }
 
-static size_t find(const ferry__dead_box *b, const void *id, size_t length)
+static size_t find(const ferry__dead_box *b, const void *key, size_t length)
 {
     for (size_t i = 0; i < b->count; i++)
-        if (strlen(b->letters[i].id) == length && memcmp(b->letters[i].id, id, length) == 0)
+        if (strlen(b->letters[i].key) == length && memcmp(b->letters[i].key, key, length) == 0)
             return i;
     return b->count;
 }
@@ -119,7 +119,7 @@ static void forget(ferry__dead_box *b, size_t i)
 {
     if (i == b->count)
         return;
-    ferry__free(b->letters[i].id);
+    ferry__free(b->letters[i].key);
     memmove(&b->letters[i], &b->letters[i + 1], (--b->count - i) * sizeof *b->letters);
 }
 
@@ -133,10 +133,10 @@ static bool remember(ferry__dead_box *b, const rd_kafka_message_t *m)
         b->letters = more;
         b->room = room;
     }
-    char *id = ferry__strndup(m->key, m->key_len);
-    if (!id)
+    char *key = ferry__strndup(m->key, m->key_len);
+    if (!key)
         return false;
-    b->letters[b->count++] = (ferry__dead_letter){m->offset, id};
+    b->letters[b->count++] = (ferry__dead_letter){m->offset, key};
     return true;
 }
 
@@ -287,17 +287,32 @@ void ferry__dead_browse(ferry__kafka *k, ferry__admin *a)
     a->answer = p.rows;
 }
 
-void ferry__dead_find(ferry__kafka *k, ferry__admin *a)
+/* The oldest with that id. */
+static const char *key_of(const ferry__dead_box *b, const char *id)
+{
+    size_t length = strlen(id);
+    for (size_t i = 0; i < b->count; i++)
+        if (strncmp(b->letters[i].key, id, length) == 0 && b->letters[i].key[length] == '/')
+            return b->letters[i].key;
+    return NULL;
+}
+
+void ferry__dead_find(ferry__kafka *k, ferry__admin *a, char **key)
 {
     a->status = FERRY_OK;
     a->count = 0;
-    if (!browser(k, a->why))
+    if (!browser(k, a->why)) {
         a->status = FERRY_NO_MEMORY;
-    else if (a->name && exists(k, a) > 0) {
-        ferry__dead_box *b = box_of(k, a->name);
-        if (!b)
-            a->status = FERRY_NO_MEMORY;
-        else if (refresh(k, b, a))
-            a->count = find(b, a->id, strlen(a->id)) < b->count;
+        return;
     }
+    if (!a->name || exists(k, a) <= 0)
+        return;
+    ferry__dead_box *b = box_of(k, a->name);
+    if (!b)
+        a->status = FERRY_NO_MEMORY;
+    if (!b || !refresh(k, b, a) || !key_of(b, a->id))
+        return;
+    *key = ferry__strdup(key_of(b, a->id));
+    a->count = *key != NULL;
+    a->status = *key ? FERRY_OK : FERRY_NO_MEMORY;
 }

@@ -1,7 +1,8 @@
-/* dead.h - dead letters: one compacted topic a service, NS.SERVICE.dead, key = message id; a tombstone removes.
+/* dead.h - dead letters: one compacted topic a service, NS.SERVICE.dead, key = message id "/" time of burial; a tombstone removes.
+ * With the id alone as the key, the tombstone of one that was sent back could come behind its next burial and remove that.
  *
  * All of it runs on the helper thread, with a client of its own: a fetch that waits would hold up everything else on its connection.
- * What is alive in a box is kept as an index (id, offset) that each question brings up to date by reading on from where it stood. */
+ * What is alive in a box is kept as an index (key, offset) that each question brings up to date by reading on from where it stood. */
 #ifndef FERRY_KAFKA_DEAD_H
 #define FERRY_KAFKA_DEAD_H
 
@@ -9,7 +10,7 @@
 
 typedef struct ferry__dead_letter {
     int64_t offset;
-    char   *id;
+    char   *key;
 } ferry__dead_letter;
 
 typedef struct ferry__dead_box {
@@ -23,8 +24,8 @@ typedef struct ferry__dead_box {
 } ferry__dead_box;
 
 void ferry__dead_browse(ferry__kafka *k, ferry__admin *a);
-/* OK and count 1: the driver shall write the tombstone. */
-void ferry__dead_find(ferry__kafka *k, ferry__admin *a);
+/* OK and count 1: the driver shall write a tombstone for `key`. */
+void ferry__dead_find(ferry__kafka *k, ferry__admin *a, char **key);
 void ferry__dead_done(ferry__kafka *k);
 
 #endif

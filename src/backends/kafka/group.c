@@ -141,6 +141,15 @@ static void insert_later(ferry__kafka_group *g, ferry__frame *f)
     g->later.count++;
 }
 
+static bool repeated(ferry__kafka_group *g, const ferry__kafka_part *p, int64_t offset, const ferry__frame *f)
+{
+    ferry__kafka *k = g->k;
+    uint64_t place = (uint64_t)offset | (uint64_t)p->partition << 44 | (uint64_t)p->topic << 60;
+    if (!k->known)
+        k->known = ferry__known_new(k->config->done_count, k->config->done_ms);
+    return k->known && !ferry__known_take(k->known, &f->id, place, k->now_ms);
+}
+
 static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_message_t *m)
 {
     bool maybe;
@@ -151,6 +160,12 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
     ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms);
     if (!f) { /* not ours, or no memory: what cannot be read is done with, or it would come for ever */
         ferry__part_set(p, m->offset, FERRY__PART_DONE);
+        return;
+    }
+    if (ferry__group_posts(p->topic) && repeated(g, p, m->offset, f)) {
+        ferry__part_set(p, m->offset, FERRY__PART_DONE);
+        g->urgent = true;
+        ferry__frame_unref(f);
         return;
     }
     f->maybe = maybe;

@@ -53,6 +53,8 @@ struct ferry__kafka_group {
     int64_t              revoke_by_ms;
     bool                 last_commit;   /* of what is revoked, or of all when leaving: it was sent */
     bool                 holds_posts;   /* leaving: it keeps partitions of posts for a while */
+    bool                 assigned;      /* once at least, see serve_leave */
+    int64_t              leave_by_ms;
     bool                 destroying;
 };
 

@@ -19,6 +19,7 @@
 #define FERRY_KAFKA_KAFKA_H
 
 #include "backends/kafka/job.h"
+#include "backends/kafka/known.h"
 #include "backends/kafka/settings.h"
 #include "base/bell.h"
 #include "base/list.h"
@@ -67,7 +68,7 @@ typedef struct ferry__kafka_note {
     ferry__kafka_part   *part;    /* ANSWER, MOVED: where the original came from */
     uint64_t             place;   /* its offset and epoch there (part.h) */
     uint32_t             spread;  /* decides the partition */
-    int64_t              due_ms;  /* MOVED to retry: wall clock */
+    int64_t              due_ms;  /* MOVED to retry: when, wall clock; to the dead letters: now */
     ferry__admin        *admin;
     size_t               length;  /* MOVED to the dead letters: the record, in `room` behind the box's name */
     char                 room[];
@@ -78,6 +79,7 @@ typedef struct ferry__kafka_intake {
     ferry__node         node;
     ferry__source      *source; /* NULL: unlistened; the link's lock */
     int                 noted;  /* credit since the last flush; the link's lock */
+    bool                taken_back; /* all credit before `noted`; the link's lock */
     ferry__kafka_group *group;
     ferry__lane         lane;
     int                 credit;
@@ -119,6 +121,7 @@ struct ferry__kafka {
     ferry__kafka_jobs  jobs;
     ferry__list        topics, groups;
     ferry__kafka_topic *replies_topic;
+    ferry__kafka_known *known;      /* made with the first post that comes */
     bool               more;        /* events are left for the next turn */
     bool               closing;
     bool               starting;    /* the job that connects is under way */

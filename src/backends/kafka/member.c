@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { FIRST_MS = 2500 };
 enum { PREPARE_AGAIN_MS = 200, COMMITTED_MS = 5000, METADATA_MS = 2000 };
 
 /* ---- preparing: topics, and a consumer that is connected ---- */
@@ -240,6 +241,7 @@ void ferry__member_rebalance(ferry__kafka_group *g, rd_kafka_event_t *event)
 {
     rd_kafka_topic_partition_list_t *parts = rd_kafka_event_topic_partition_list(event);
     rd_kafka_resp_err_t err = rd_kafka_event_error(event);
+    g->assigned = true;
     if (err == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
         begin_assign(g, parts);
     else if (err == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
@@ -316,6 +318,7 @@ static void pause_all(ferry__kafka_group *g)
 static void begin_leave(ferry__kafka_group *g)
 {
     g->state = FERRY__GROUP_LEAVING;
+    g->leave_by_ms = g->k->now_ms + FIRST_MS;
     g->last_commit = g->last_commit && g->revoking;
     drop_all(g);
     if (unsettled(g) == 0 || g->k->closing)
@@ -332,9 +335,15 @@ static void begin_close(ferry__kafka_group *g)
         rd_kafka_error_destroy(error);
 }
 
+/* librdkafka before 2.3 falls over an assertion when a consumer is closed between its join and its first assignment. */
+static bool too_young(const ferry__kafka_group *g)
+{
+    return !g->assigned && rd_kafka_version() < 0x02030000 && g->k->now_ms < g->leave_by_ms;
+}
+
 static void serve_leave(ferry__kafka_group *g)
 {
-    if (g->committing || g->assigning)
+    if (g->committing || g->assigning || too_young(g))
         return;
     if (g->last_commit) {
         begin_close(g);

@@ -111,6 +111,7 @@ static void drop_memory(ferry__kafka *k)
     }
     ferry__kafka_tell_presences(k);
     ferry__free(k->scratch);
+    ferry__known_free(k->known);
     ferry__kafka_settings_done(&k->set);
     if (k->event >= 0)
         close(k->event);
@@ -272,7 +273,12 @@ static void kafka_credit(void *self, ferry__source *source, int frames)
 {
     ferry__kafka_intake *in = source->data;
     (void)self;
-    if (in)
+    if (!in)
+        return;
+    if (frames < 0) { /* all that was given; what we hold claims for comes on top */
+        in->taken_back = true;
+        in->noted = 0;
+    } else
         in->noted += frames;
 }
 
@@ -365,6 +371,7 @@ static void kafka_bury(void *self, ferry__frame *f, const char *box, const void 
     if (!n)
         return;
     snprintf(n->room, name, "%s.%s.dead", k->config->ns, box);
+    n->due_ms = ferry__wall_ms();
     n->length = length;
     memcpy(n->room + strlen(n->room) + 1, record, length);
 }
@@ -391,7 +398,8 @@ static void flush_intakes(ferry__kafka *k)
     for (ferry__node *n = k->intakes.next, *next; n != &k->intakes; n = next) {
         ferry__kafka_intake *in = FERRY__OF(n, ferry__kafka_intake, node);
         next = n->next;
-        in->credit += in->noted;
+        in->credit = (in->taken_back ? 0 : in->credit) + in->noted;
+        in->taken_back = false;
         in->noted = 0;
         if (in->source)
             continue;

@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+enum { RUN = 16 /* messages without a key that go to one partition in a row */ };
+
 /* ---- topics ---- */
 
 /* Partition numbers are not ours to know: the count comes from the brokers with the topic. */
@@ -47,14 +49,16 @@ ferry__kafka_topic *ferry__kafka_topic_get(ferry__kafka *k, rd_kafka_t *producer
 
 /* ---- one message ---- */
 
-static uint32_t spread_of(const ferry__frame *f)
-{
-    return f->partition > 0 ? f->partition - 1 : (uint32_t)f->id.serial;
-}
-
 static uint32_t client_spread(const unsigned char client[16])
 {
     return (uint32_t)ferry__hash(client, 16);
+}
+
+/* Messages without a key go in runs, so that a few in a row stay in their order, as elsewhere. The same id leads to the same partition,
+ * where its repetition is seen. */
+static uint32_t spread_of(const ferry__frame *f)
+{
+    return f->partition > 0 ? f->partition - 1 : client_spread(f->id.client) % 1024 + (uint32_t)(f->id.serial / RUN);
 }
 
 static void *scratch(ferry__kafka *k, size_t size)
@@ -218,6 +222,7 @@ void ferry__kafka_send_replies(ferry__kafka *k)
 
 static void moved(ferry__kafka *k, ferry__kafka_note *n)
 {
+    ferry__known_forget(k->known, &n->frame->id);
     ferry__kafka_done(k, n->part, n->place);
     ferry__kafka_note_free(n);
 }
@@ -232,8 +237,9 @@ static rd_kafka_resp_err_t produce_moved(ferry__kafka *k, ferry__kafka_note *n)
     n->spread = spread_of(n->frame);
     if (!n->room[0])
         return produce_open(posts, t->handle, n->frame, n->due_ms, n);
-    char id[FERRY__ID_TEXT];
-    ferry__id_print(&n->frame->id, id);
+    char id[FERRY__ID_TEXT + 24];
+    ferry__id_print(&n->frame->id, id); /* and the time: the tombstone of one that was sent back must not fall on its next burial */
+    snprintf(id + strlen(id), 24, "/%llx", (unsigned long long)n->due_ms);
     if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, n->room + strlen(n->room) + 1, n->length, id, strlen(id), n) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     return rd_kafka_last_error();
