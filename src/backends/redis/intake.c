@@ -332,6 +332,16 @@ static size_t lanes_of(redis__pipe *p, redis__role role, redis__lane **to, size_
     return n;
 }
 
+/* For a moment some lanes cannot be read: better than to read the others and to be nudged. */
+static bool checks(const redis__pipe *p)
+{
+    for (const redis__service *s = p->services; s; s = s->next)
+        for (unsigned i = 0; i <= p->config->partitions; i++)
+            if (s->posts[i].checking)
+                return true;
+    return false;
+}
+
 static void begin_read(redis__pipe *p, redis__conn *c, redis__lane **lanes, size_t n, int credit)
 {
     ferry__buf *b = &c->out;
@@ -357,11 +367,14 @@ static void begin_read(redis__pipe *p, redis__conn *c, redis__lane **lanes, size
     c->limit_ms = p->now_ms + block + p->dead_ms;
 }
 
+/* 0: it was not blocked, not yet perhaps, for the two go by different connections: once more, if it is still needed. */
 static void nudged(redis__pipe *p, redis__want *w, const redis__value *v)
 {
-    (void)w;
+    redis__conn *c = w->what;
     if (redis__is_error(v, "NOPERM"))
         p->no_nudge = true;
+    if (v && v->type == REDIS__NUMBER && v->number == 0)
+        c->nudged = false;
 }
 
 static bool wants_other_read(redis__pipe *p, redis__lane *l)
@@ -383,7 +396,7 @@ static void nudge(redis__pipe *p, redis__conn *c)
     redis__word(&w->out, "CLIENT");
     redis__word(&w->out, "UNBLOCK");
     redis__word_number(&w->out, c->number);
-    redis__ask(w, nudged, NULL, 0);
+    redis__ask(w, nudged, c, 0);
     c->nudged = true;
 }
 
@@ -398,7 +411,7 @@ static void read_on(redis__pipe *p, redis__role role)
         return;
     }
     size_t n = lanes_of(p, role, lanes, MOST, &credit);
-    if (n == 0)
+    if (n == 0 || (role == REDIS__P && checks(p)))
         return;
     if (c->state == REDIS__OFF && !redis__conn_open(c))
         redis__link_fail(p, FERRY_NO_MEMORY, "out of memory");
