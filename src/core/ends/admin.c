@@ -370,15 +370,19 @@ static void run(command *c, const char *name)
 ferry_reply *ferry_admin(ferry *f, const char *name, ferry_value *args, const ferry_call_options *options)
 {
     command c = {.f = f, .args = args};
-    ferry_call_options o;
+    ferry_call_options o = {0};
     c.status = !f ? FERRY_NO_MEMORY : ferry__options_take(&o, sizeof o, options, c.why);
     if (c.status == FERRY_OK)
         c.status = ferry__handle_refusal(f, c.why);
+    if (c.status == FERRY_OK && ferry__value_broken(args)) {
+        c.status = ferry__value_status(args);
+        ferry__why(c.why, "args: %s", ferry__value_flaw(args));
+    }
     if (c.status == FERRY_OK) {
         c.until_ms = ferry__now_ms() + (o.timeout_ms ? o.timeout_ms : f->timeout_ms);
         run(&c, name ? name : "");
-        ferry__why(o.why, "%s", c.status == FERRY_OK ? "" : c.why);
     }
+    ferry__why(o.why, "%s", c.status == FERRY_OK ? "" : c.why);
     ferry_value_free(args);
     if (c.status == FERRY_OK)
         return ferry__reply_of(c.result);
