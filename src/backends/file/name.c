@@ -181,13 +181,44 @@ void ferry__name_leave(ferry__file *f, ferry__file_listener *l)
 
 /* ---- who is alive ---- */
 
+static bool in_hand(ferry__page_entry *e, int service, bool calls)
+{
+    int64_t queue = ferry__store_queue(atomic_load(&e->id));
+    unsigned mark = atomic_load(&e->mark);
+    return (mark == FERRY__MARK_CLAIMED || mark == FERRY__MARK_BEGUN) && queue >> FERRY__STORE_LANE_BITS == service &&
+           ((queue & FERRY__STORE_LANE_MASK) == FERRY__STORE_CALLS) == calls;
+}
+
+static bool slot_holds(ferry__page_slot *s, int service, bool calls)
+{
+    unsigned end = atomic_load(&s->journal_end);
+    for (unsigned i = 0; i < end && i < FERRY__PAGE_JOURNAL; i++)
+        if (in_hand(&s->journal[i], service, calls))
+            return true;
+    return false;
+}
+
+/* A server that drains listens no more, and its callers still get their answers: it counts as long as it has some in hand. */
+static bool in_somebodys_hand(const ferry__file *f, int service, bool calls)
+{
+    unsigned end = ferry__page_slots_end(&f->page);
+    for (unsigned i = 0; i < end; i++) {
+        ferry__page_slot *s = ferry__page_slot_of(&f->page, (int)i);
+        if (atomic_load(&s->taken) && slot_holds(s, service, calls) && ferry__page_lives(&f->page, (int)i))
+            return true;
+    }
+    return false;
+}
+
 ferry__presence ferry__name_presence(const ferry__file *f, const ferry__file_target *t)
 {
-    int service = atomic_load(&t->service);
+    int service = atomic_load(&t->service), role = role_of(t->target->lane);
     if (!service)
         return FERRY__NEVER;
+    if (!ferry__page_has_service(&f->page, service))
+        return FERRY__GONE;
     bool alive =
-        ferry__page_has_service(&f->page, service) && ferry__page_served(&f->page, service, role_of(t->target->lane));
+        ferry__page_served(&f->page, service, role) || in_somebodys_hand(f, service, role == FERRY__PAGE_FOR_CALLS);
     return alive ? FERRY__ALIVE : FERRY__GONE;
 }
 
