@@ -57,9 +57,14 @@ static void nap(ferry__link *l, int64_t at_ms)
     l->sleeping = false;
 }
 
+static bool unattended(const ferry__link *l)
+{
+    return l->dirty || l->alone > 0 || l->probing > 0 || l->settling > 0 || l->jobs.running > 0;
+}
+
 static bool may_sleep(const ferry__link *l, const ferry__waiter *w)
 {
-    return !w->poked && !l->dirty && !(l->wants_role && w == &l->behind) && !(w->worker && l->jobs.ready > 0);
+    return !w->poked && !l->dirty && !(w == &l->behind && (l->wants_role || !unattended(l))) && !(w->worker && l->jobs.ready > 0);
 }
 
 static void drive(ferry__link *l, ferry__waiter *w, int64_t at_ms)
@@ -135,11 +140,6 @@ void ferry__link_poke_watchers(ferry__link *l)
 {
     for (ferry__node *n = l->watchers.next; n != &l->watchers; n = n->next)
         ferry__waiter_poke(l, FERRY__OF(n, ferry__waiter, place));
-}
-
-static bool unattended(const ferry__link *l)
-{
-    return l->dirty || l->alone > 0 || l->probing > 0 || l->settling > 0 || l->jobs.running > 0;
 }
 
 static void background_soon(ferry__link *l)
@@ -234,6 +234,14 @@ static void background_drive(ferry__link *l)
     ferry__link_leave(l);
 }
 
+/* Somebody drove since the last look and will collect what is under way: the role is left to him, for it costs to take it back. */
+static bool attended(ferry__link *l)
+{
+    bool moved = l->turns != l->turns_seen;
+    l->turns_seen = l->turns;
+    return moved && l->uncollected > 0;
+}
+
 static void *background(void *arg)
 {
     ferry__link *l = arg;
@@ -244,6 +252,8 @@ static void *background(void *arg)
             background_rest(l);
         else if (l->driver)
             l->background_at = INT64_MAX; /* whoever drives now leaves through ferry__link_leave */
+        else if (attended(l))
+            l->background_at = unattended(l) || l->bits & FERRY__BEATS ? ferry__now_ms() + CORK_MS : INT64_MAX;
         else
             background_drive(l);
     }
