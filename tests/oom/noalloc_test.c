@@ -5,7 +5,7 @@
 
 #include "base/alloc.h"
 
-enum { ROUNDS = 8, CALLS = 10000, IN_FLIGHT = 16 };
+enum { ROUNDS = 40, CALLS = 10000, IN_FLIGHT = 16 };
 
 static void echo(ferry_request *req, void *arg)
 {
