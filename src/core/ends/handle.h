@@ -11,6 +11,8 @@
 
 #include <stdatomic.h>
 
+enum { FERRY__CANCELS_KEPT = 32 };
+
 struct ferry {
     ferry__link   link; /* first */
     atomic_size_t refs;
@@ -33,6 +35,8 @@ struct ferry {
     ferry__source replies;
     ferry__list   requests; /* received and not finished */
     size_t        deferred;
+    ferry__id     cancels[FERRY__CANCELS_KEPT]; /* of calls that are not here (yet) */
+    size_t        cancels_count;
     size_t        window;     /* frames we hold or may be handed, a source */
     bool          stuck;      /* all workers are in long handlers: nothing is asked for that would wait behind them */
     ferry__timer  long_look;  /* is a handler long while messages wait behind it? */

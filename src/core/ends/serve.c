@@ -11,6 +11,7 @@
 #include <string.h>
 
 enum {
+    CANCELS = FERRY__CANCELS_KEPT,
     POSTS = 1,
     SAMPLE = 16,      /* one handler in so many is timed */
     LONG_MS = 4,      /* a handler that runs so long is long: just under the background's look at busy workers */
@@ -113,22 +114,38 @@ static void give(ferry__link *l, ferry__source *source, size_t *asked, size_t he
 
 /* ---- arrival, with the lock held ---- */
 
+static bool same_id(const ferry__id *a, const ferry__id *b)
+{
+    return a->serial == b->serial && memcmp(a->client, b->client, sizeof a->client) == 0;
+}
+
 static ferry_request *find_request(ferry *f, const ferry__id *id)
 {
     for (ferry__node *n = f->requests.next; n != &f->requests; n = n->next) {
         ferry_request *req = FERRY__OF(n, ferry_request, active);
-        if (req->frame->id.serial == id->serial && memcmp(req->frame->id.client, id->client, sizeof id->client) == 0)
+        if (same_id(&req->frame->id, id))
             return req;
     }
     return NULL;
+}
+
+/* A cancellation may come before its call, or while that is on its way back to the queue: it is kept for a while. */
+static bool was_cancelled(const ferry *f, const ferry__id *id)
+{
+    for (size_t i = 0; i < CANCELS && i < f->cancels_count; i++)
+        if (same_id(&f->cancels[i], id))
+            return true;
+    return false;
 }
 
 /* The caller gave up. A running handler is told and its own calls end; one that did not begin is skipped when its turn comes. */
 static void cancelled(ferry *f, const ferry__frame *control)
 {
     ferry_request *req = find_request(f, &control->id);
-    if (!req)
+    if (!req) {
+        f->cancels[f->cancels_count++ % CANCELS] = control->id;
         return;
+    }
     atomic_store(&req->cancelled, true);
     for (ferry__node *n = req->nested.next, *next; n != &req->nested; n = next) {
         next = n->next;
@@ -154,6 +171,7 @@ static bool enqueue(ferry *f, ferry__service *s, ferry__frame *frame)
     req->job.run = ferry__run_request;
     req->job.key = f->workers > 1 ? job_key(frame) : 0;
     req->job.urgent = frame->kind == FERRY__CALL;
+    atomic_init(&req->cancelled, req->job.urgent && f->cancels_count > 0 && was_cancelled(f, &frame->id));
     req->handler = ferry__router_find(&f->router, ferry_request_route(req), (ferry_verb)frame->verb, &req->refusal);
     ferry__list_append(&f->requests, &req->active);
     ferry__jobs_add(&f->link, &req->job);
