@@ -49,7 +49,7 @@ CONFORMANCE(one_worker_one_at_a_time_in_order)
     watched w = {0};
     ferry *s = kit_serve("work.do", watched_work, &w), *c = kit_open(NULL);
     send_all(c, false);
-    CHECK_INT(atomic_load(&w.wrong), 0);
+    CHECK(atomic_load(&w.wrong) == 0 || test_can("spreads")); /* what has no key is spread over partitions */
     CHECK_INT(atomic_load(&w.most), 1);
     CHECK_INT(atomic_load(&w.total), CALLS);
     kit_close(c);

@@ -177,6 +177,8 @@ static bool inherited(int fd)
 CONFORMANCE(descriptors_close_on_exec)
 {
     bool before[MOST_FDS]; /* what the test program was started with */
+    if (test_can("threads"))
+        SKIP("its client library has threads and descriptors of its own");
     for (int fd = 0; fd < MOST_FDS; fd++)
         before[fd] = inherited(fd);
     ferry *f = kit_serve("calc.echo", kit_echo, NULL), *l = kit_open(NULL);
@@ -197,6 +199,8 @@ static void count_thread(const char *tid)
 
 CONFORMANCE(a_caller_alone_makes_no_threads_until_needed)
 {
+    if (test_can("threads"))
+        SKIP("its client library has threads and descriptors of its own");
     ferry *s = kit_serve("calc.echo", kit_echo, NULL);
     each_thread(count_thread);
     int before = seen;

@@ -15,7 +15,7 @@ static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, fe
 {
     char metadata[FERRY__PART_META];
     rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
-    ferry__part_print(p, p->leaving && p->topic == FERRY__GROUP_CALLS, metadata);
+    ferry__part_print(p, p->leaving && g->member[0] ? g->member : NULL, metadata);
     at->offset = p->base;
     at->metadata = strdup(metadata); /* librdkafka's to free */
     at->metadata_size = at->metadata ? strlen(metadata) : 0;

@@ -22,7 +22,7 @@ ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
     for (int i = 0; i < FERRY__GROUP_TOPICS; i++)
         snprintf(g->topics[i], sizeof g->topics[i], "%s.%s", g->name, lanes[i]);
     ferry__list_init(&g->parts);
-    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent};
+    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent, &g->given};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_init(all[i]);
     ferry__list_init(&g->node);
@@ -31,7 +31,7 @@ ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
 
 void ferry__group_free(ferry__kafka_group *g)
 {
-    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent};
+    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent, &g->given};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_drop(all[i]);
     for (ferry__node *n; (n = ferry__list_shift(&g->parts));) {
@@ -92,6 +92,7 @@ void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p)
     drop_from(&g->ready[0], p, g, false);
     drop_from(&g->ready[1], p, g, false);
     drop_from(&g->later, p, g, false);
+    drop_from(&g->given, p, g, false);
     drop_from(&g->claims_new, p, g, true);
     drop_from(&g->claims_sent, p, g, true);
     ((ferry__kafka_part *)(uintptr_t)p)->waiting = 0;
@@ -154,12 +155,24 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
 {
     bool maybe;
     unsigned attempts;
-    if (!p->owned || p->leaving || !ferry__part_see(p, m->offset, &maybe, &attempts))
+    if (!p->owned || p->leaving)
         return;
-    int64_t due_ms = 0;
+    bool ours = ferry__part_see(p, m->offset, &maybe, &attempts);
+    bool given = ferry__part_state(p, m->offset) == FERRY__PART_GIVEN;
+    int64_t due_ms = 0, mark = ferry__wire_mark(m);
+    if (mark >= 0)
+        ferry__given_mark(g, p, mark);
+    if (!ours && !given)
+        return;
     ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms);
     if (!f) { /* not ours, or no memory: what cannot be read is done with, or it would come for ever */
         ferry__part_set(p, m->offset, FERRY__PART_DONE);
+        return;
+    }
+    f->tag[0] = (uint64_t)(uintptr_t)p;
+    f->tag[1] = ferry__part_place(p, m->offset);
+    if (given) {
+        ferry__frames_add(&g->given, f);
         return;
     }
     if (ferry__group_posts(p->topic) && repeated(g, p, m->offset, f)) {
@@ -170,8 +183,6 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
     }
     f->maybe = maybe;
     f->attempt += attempts;
-    f->tag[0] = (uint64_t)(uintptr_t)p;
-    f->tag[1] = ferry__part_place(p, m->offset);
     p->waiting++;
     f->deadline_ms = p->topic == FERRY__GROUP_RETRY ? due_ms : f->deadline_ms;
     if (p->topic == FERRY__GROUP_RETRY)
@@ -206,6 +217,9 @@ static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
     case RD_KAFKA_EVENT_OFFSET_COMMIT:
         ferry__commit_event(g, rd_kafka_event_error(event));
         break;
+    case RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT:
+        ferry__given_members(g, event);
+        break;
     case RD_KAFKA_EVENT_REBALANCE:
         ferry__member_rebalance(g, event);
         break;
@@ -238,6 +252,13 @@ void ferry__group_drop_queue(ferry__kafka_group *g)
         rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(g->queue);
     g->queue = NULL;
+}
+
+void ferry__group_ready(ferry__kafka_group *g, ferry__frame *f)
+{
+    ferry__kafka_part *p = part_of(f);
+    p->waiting++;
+    ferry__frames_add(&g->ready[ferry__group_posts(p->topic)], f);
 }
 
 /* ---- to the handlers ---- */
@@ -303,6 +324,8 @@ void ferry__group_serve(ferry__kafka_group *g)
         hand_up(g, 1);
         resume_low(g);
     }
+    if (g->given.first)
+        ferry__given_serve(g);
     ferry__member_serve(g);
     ferry__commit_serve(g);
 }
@@ -314,6 +337,8 @@ int64_t ferry__group_next_ms(const ferry__kafka_group *g)
         int64_t due = g->k->now_ms + (g->later.first->deadline_ms - ferry__wall_ms());
         at = due < at ? due : at;
     }
+    if (g->given.first && !g->asking && g->watch_at_ms < at)
+        at = g->watch_at_ms;
     if (g->revoking && !g->last_commit && g->revoke_by_ms < at)
         at = g->revoke_by_ms;
     if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->prepare_at_ms < at)

@@ -12,8 +12,8 @@
  *   retry: later, until due              +------------------------------------------------------------+ all others
  *
  * One commit at a time; what is to be committed meanwhile goes with the next. Urgent are claims, settled posts, and partitions that
- * leave; handled calls wait for company. Calls that a leaving partition still has in handlers are ours to answer, and are committed as
- * done; posts are waited for, and given away as MAYBE when that takes too long. */
+ * leave; handled calls wait for company. What a leaving partition still has in handlers stays with us and is committed as GIVEN; posts
+ * are waited for a while before, so that their order holds. */
 #ifndef FERRY_KAFKA_GROUP_H
 #define FERRY_KAFKA_GROUP_H
 
@@ -40,6 +40,10 @@ struct ferry__kafka_group {
     ferry__frames        ready[2];
     ferry__frames        later; /* by due time, which stands in deadline_ms */
     ferry__frames        claims_new, claims_sent;
+    ferry__frames        given; /* given.c; owner: its server was missed once */
+    char                 member[FERRY__PART_MEMBER]; /* our id in the group */
+    bool                 asking; /* who is in the group */
+    int64_t              watch_at_ms;
     size_t               posts_held;    /* UP, or settled and not committed */
     size_t               settled_new, settled_sent;
     bool                 committing, urgent;
@@ -69,6 +73,13 @@ int64_t ferry__group_next_ms(const ferry__kafka_group *g); /* INT64_MAX: nothing
 void ferry__group_free(ferry__kafka_group *g);
 void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p); /* its frames that wait */
 void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f);        /* not begun after all */
+
+void ferry__group_ready(ferry__kafka_group *g, ferry__frame *f); /* one that waits no longer */
+
+/* given.c: messages that stayed with the last owner of a partition. */
+void ferry__given_serve(ferry__kafka_group *g);
+void ferry__given_members(ferry__kafka_group *g, rd_kafka_event_t *event);
+void ferry__given_mark(ferry__kafka_group *g, ferry__kafka_part *p, int64_t offset);
 
 /* settle.c: the end of received frames. */
 void ferry__kafka_settle_all(ferry__kafka *k);

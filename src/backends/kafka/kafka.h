@@ -57,6 +57,7 @@ typedef enum ferry__kafka_purpose {
     FERRY__KAFKA_SENT,   /* a call, post or event of ours: the core waits for its outcome */
     FERRY__KAFKA_ANSWER, /* a reply: its request is done once it is there */
     FERRY__KAFKA_MOVED,  /* a copy in a retry, dead or own topic: the original is done once it is there */
+    FERRY__KAFKA_MARKED, /* "done", for the server that has the partition now */
     FERRY__KAFKA_REMOVED /* a tombstone for an administrator */
 } ferry__kafka_purpose;
 
@@ -162,6 +163,7 @@ ferry__kafka_topic *ferry__kafka_topic_get(ferry__kafka *k, rd_kafka_t *producer
 void ferry__kafka_send_frames(ferry__kafka *k);
 void ferry__kafka_send_replies(ferry__kafka *k);
 void ferry__kafka_send_moved(ferry__kafka *k);
+void ferry__kafka_send_mark(ferry__kafka *k, ferry__kafka_part *p, int64_t offset); /* counted as settled when it is there */
 void ferry__kafka_target_found(ferry__kafka *k, ferry__kafka_target *t, bool exists);
 void ferry__kafka_refuse(ferry__kafka *k, ferry__frame *frame, ferry__fate fate, ferry_status status);
 void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m);

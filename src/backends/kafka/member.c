@@ -226,6 +226,10 @@ static void let_go(ferry__kafka_group *g)
 
 static void begin_revoke(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *parts)
 {
+    char *member = rd_kafka_memberid(g->rk);
+    snprintf(g->member, sizeof g->member, "%s", member ? member : "");
+    if (member)
+        rd_kafka_mem_free(g->rk, member);
     if (g->revoking)
         rd_kafka_topic_partition_list_destroy(g->revoking);
     g->revoking = rd_kafka_topic_partition_list_copy(parts);

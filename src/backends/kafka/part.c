@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATE = 3, ATTEMPT = 4, ATTEMPTS_MAX = 63, FIRST_SIZE = 256 };
+enum { STATE = 7, ATTEMPT = 8, ATTEMPTS_MAX = 31, FIRST_SIZE = 256, GIVEN_MAX = 64 /* in one commit */ };
 
 static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -67,6 +67,8 @@ void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state)
     if (!known(p, offset))
         return;
     uint8_t *at = cell(p, offset);
+    if ((*at & STATE) == FERRY__PART_GIVEN)
+        *at = 0; /* what stood above the state was the giver */
     if (state == FERRY__PART_NEW && *at / ATTEMPT > 0)
         state = FERRY__PART_MAYBE; /* not begun here, but elsewhere before */
     p->up += (size_t)(state == FERRY__PART_UP) - (size_t)((*at & STATE) == FERRY__PART_UP);
@@ -118,6 +120,39 @@ static void read_attempts(ferry__kafka_part *p, const char *list)
     }
 }
 
+static void read_givers(ferry__kafka_part *p, const char *names)
+{
+    memset(p->givers, 0, sizeof p->givers);
+    for (int i = 0; i < FERRY__PART_GIVERS && *names && *names != ';'; i++) {
+        size_t length = strcspn(names, ",;");
+        snprintf(p->givers[i], sizeof p->givers[i], "%.*s", (int)length, names);
+        names += length + (names[length] == ',');
+    }
+}
+
+static bool read_given(ferry__kafka_part *p, const char *list)
+{
+    while (*list >= '0' && *list <= '9') {
+        char *end;
+        int64_t offset = strtoll(list, &end, 10);
+        long who = *end == ':' ? strtol(end + 1, &end, 10) : 0;
+        if (offset >= p->base && offset - p->base < FERRY__PART_SPAN && who >= 0 && who < FERRY__PART_GIVERS) {
+            if (!extend(p, offset + 1))
+                return false;
+            *cell(p, offset) = (uint8_t)(FERRY__PART_GIVEN | (int)who * ATTEMPT);
+        }
+        if (*end != ',')
+            return true;
+        list = end + 1;
+    }
+    return true;
+}
+
+const char *ferry__part_giver(const ferry__kafka_part *p, int64_t offset)
+{
+    return ferry__part_state(p, offset) == FERRY__PART_GIVEN ? p->givers[*cell(p, offset) / ATTEMPT % FERRY__PART_GIVERS] : "";
+}
+
 /* Each of m was in the hands of a server that is gone: one attempt more. */
 static void count_attempts(ferry__kafka_part *p)
 {
@@ -151,6 +186,9 @@ bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata
     p->base = p->read = p->top = offset > 0 ? offset : 0;
     p->who = who;
     if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) || !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
+        return false;
+    read_givers(p, field(said, 'w'));
+    if (!read_given(p, field(said, 'g')))
         return false;
     read_attempts(p, field(said, 'a'));
     count_attempts(p);
@@ -223,7 +261,7 @@ static char *print_bits(const ferry__kafka_part *p, unsigned states, char *to)
 static char *print_attempts(const ferry__kafka_part *p, char *to, const char *end)
 {
     const char *mark = ";a=";
-    for (int64_t o = p->base; o < p->top && end - to > 128; o++) {
+    for (int64_t o = p->base; o < p->top && end - to > 96; o++) {
         int state = ferry__part_state(p, o), n = *cell(p, o) / ATTEMPT;
         if (n == 0 || (state != FERRY__PART_UP && state != FERRY__PART_MAYBE))
             continue;
@@ -235,14 +273,47 @@ static char *print_attempts(const ferry__kafka_part *p, char *to, const char *en
     return to;
 }
 
-void ferry__part_print(const ferry__kafka_part *p, bool give_up, char to[FERRY__PART_META])
+static int giver_place(char names[FERRY__PART_GIVERS][FERRY__PART_MEMBER], const char *member)
 {
-    unsigned up = 1u << FERRY__PART_UP, done = 1u << FERRY__PART_DONE, maybe = 1u << FERRY__PART_MAYBE;
+    for (int i = 0; i < FERRY__PART_GIVERS; i++) {
+        if (!names[i][0])
+            snprintf(names[i], FERRY__PART_MEMBER, "%s", member);
+        if (strcmp(names[i], member) == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* What finds no room is left out: then nobody looks after it if its server dies, and its caller hears UNKNOWN at the deadline. */
+static char *print_given(const ferry__kafka_part *p, const char *us, char *to, const char *end)
+{
+    char names[FERRY__PART_GIVERS][FERRY__PART_MEMBER] = {{0}};
+    const char *mark = ";g=";
+    int count = 0;
+    for (int64_t o = p->base; o < p->top && count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
+        int state = ferry__part_state(p, o);
+        const char *who = state == FERRY__PART_GIVEN ? ferry__part_giver(p, o) : state == FERRY__PART_UP && us ? us : NULL;
+        int place = who ? giver_place(names, who) : -1;
+        if (place < 0)
+            continue;
+        to += snprintf(to, 64, "%s%lld:%d", mark, (long long)o, place);
+        mark = ",";
+        count++;
+    }
+    for (int i = 0; i < FERRY__PART_GIVERS && names[i][0]; i++)
+        to += snprintf(to, FERRY__PART_MEMBER + 8, "%s%s", i == 0 ? ";w=" : ",", names[i]);
+    return to;
+}
+
+void ferry__part_print(const ferry__kafka_part *p, const char *giver, char to[FERRY__PART_META])
+{
+    unsigned up = 1u << FERRY__PART_UP, done = 1u << FERRY__PART_DONE, maybe = 1u << FERRY__PART_MAYBE, given = 1u << FERRY__PART_GIVEN;
     char *at = to;
     at = stpcpy(at, "m=");
-    at = print_bits(p, give_up ? maybe : up | maybe, at);
+    at = print_bits(p, giver ? maybe : up | maybe, at);
     at = stpcpy(at, ";d=");
-    at = print_bits(p, give_up ? done | up : done, at);
+    at = print_bits(p, giver ? done | up | given : done | given, at); /* g is read last and counts */
+    at = print_given(p, giver, at, to + FERRY__PART_META);
     at = print_attempts(p, at, to + FERRY__PART_META);
     snprintf(at, (size_t)(to + FERRY__PART_META - at), ";o=%llx", (unsigned long long)p->who);
 }

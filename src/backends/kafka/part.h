@@ -6,12 +6,14 @@
  *
  * NEW    nobody had it          MAYBE  a server that is gone had it and may have started it
  * UP     we have it             DONE   handled, or there is no such message
+ * GIVEN  the partition moved while a server that lives had it in a handler: that one answers it, and appends a mark to the partition
+ *        when it is done. When that server is gone from the group without a mark, the message becomes MAYBE.
  *
  * What a commit says beside the offset `base` (its metadata, at most 4096 bytes), so that the next owner knows it all:
  *
- *     m=BITS;d=BITS;a=OFFSET:N,…;o=WHO
+ *     m=BITS;d=BITS;a=OFFSET:N,…;g=OFFSET:I,…;w=MEMBER,…;o=WHO
  *
- * m: UP and MAYBE; d: DONE; both from base on, six to a character. a: how many servers died with it, for m's that had any.
+ * g: GIVEN, I the place in w of the member that has it. m: UP and MAYBE; d: DONE; both from base on, six to a character. a: how many servers died with it, for m's that had any.
  * o: who wrote it. A message must be in m before a handler sees it: only so is "in neither" a proof that it is fresh. (Claims are
  * exact and not in blocks ahead: a block would answer MAYBE_EXECUTED for messages that were never started.)
  *
@@ -27,8 +29,9 @@
 
 struct ferry__kafka_group;
 
-enum { FERRY__PART_NEW, FERRY__PART_MAYBE, FERRY__PART_UP, FERRY__PART_DONE };
-enum { FERRY__PART_SPAN = 8192 /* messages between base and top at most */, FERRY__PART_META = 4000 };
+enum { FERRY__PART_NEW, FERRY__PART_MAYBE, FERRY__PART_UP, FERRY__PART_DONE, FERRY__PART_GIVEN };
+enum { FERRY__PART_SPAN = 8192 /* messages between base and top at most */, FERRY__PART_META = 4000,
+       FERRY__PART_GIVERS = 4, FERRY__PART_MEMBER = 120 };
 
 typedef struct ferry__kafka_part {
     ferry__node                node; /* in its group */
@@ -45,6 +48,7 @@ typedef struct ferry__kafka_part {
     uint8_t *ring;      /* a state and, above it, attempts; at offset % size */
     size_t   size;
     uint64_t who;
+    char     givers[FERRY__PART_GIVERS][FERRY__PART_MEMBER]; /* members; "": none */
 } ferry__kafka_part;
 
 /* As the last owner's commit left it; offset < 0: nothing was ever committed. False: no memory. True in *kept: it goes on as it was. */
@@ -57,8 +61,11 @@ bool ferry__part_full(const ferry__kafka_part *p); /* `top` must not move on */
 void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state);
 int  ferry__part_state(const ferry__kafka_part *p, int64_t offset);
 
-/* The metadata; `give_up`: what is UP counts as done, since we answer it and another server takes the partition. */
-void ferry__part_print(const ferry__kafka_part *p, bool give_up, char to[FERRY__PART_META]);
+/* The metadata; `giver`: our member id, when another server takes the partition and what is UP stays with us; else NULL. */
+void ferry__part_print(const ferry__kafka_part *p, const char *giver, char to[FERRY__PART_META]);
+
+/* Who has a GIVEN one. */
+const char *ferry__part_giver(const ferry__kafka_part *p, int64_t offset);
 
 /* Receipts of frames. */
 static inline uint64_t ferry__part_place(const ferry__kafka_part *p, int64_t offset)

@@ -58,7 +58,9 @@ static uint32_t client_spread(const unsigned char client[16])
  * where its repetition is seen. */
 static uint32_t spread_of(const ferry__frame *f)
 {
-    return f->partition > 0 ? f->partition - 1 : client_spread(f->id.client) % 1024 + (uint32_t)(f->id.serial / RUN);
+    if (f->key.at)
+        return (uint32_t)ferry__hash(f->data + f->key.at, f->key.length);
+    return client_spread(f->id.client) % 1024 + (uint32_t)(f->id.serial / RUN);
 }
 
 static void *scratch(ferry__kafka *k, size_t size)
@@ -222,7 +224,6 @@ void ferry__kafka_send_replies(ferry__kafka *k)
 
 static void moved(ferry__kafka *k, ferry__kafka_note *n)
 {
-    ferry__known_forget(k->known, &n->frame->id);
     ferry__kafka_done(k, n->part, n->place);
     ferry__kafka_note_free(n);
 }
@@ -235,6 +236,7 @@ static rd_kafka_resp_err_t produce_moved(ferry__kafka *k, ferry__kafka_note *n)
     if (!t)
         return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
     n->spread = spread_of(n->frame);
+    ferry__known_forget(k->known, &n->frame->id); /* the copy may be read before its delivery report */
     if (!n->room[0])
         return produce_open(posts, t->handle, n->frame, n->due_ms, n);
     char id[FERRY__ID_TEXT + 24];
@@ -256,6 +258,23 @@ void ferry__kafka_send_moved(ferry__kafka *k)
         if (produce_moved(k, n) != RD_KAFKA_RESP_ERR_NO_ERROR)
             ferry__list_append(&k->passed.moved, node);
     }
+}
+
+/* ---- marks ---- */
+
+void ferry__kafka_send_mark(ferry__kafka *k, ferry__kafka_part *p, int64_t offset)
+{
+    char text[24];
+    rd_kafka_t *producer = p->topic == FERRY__GROUP_CALLS ? k->calls : ferry__kafka_posts(k);
+    ferry__kafka_topic *t = ferry__kafka_topic_get(k, producer, p->group->topics[p->topic]);
+    ferry__kafka_note *n = t ? ferry__zalloc(sizeof *n) : NULL;
+    int length = snprintf(text, sizeof text, "%lld", (long long)offset);
+    if (n)
+        n->purpose = FERRY__KAFKA_MARKED;
+    if (n && rd_kafka_produce(t->handle, p->partition, RD_KAFKA_MSG_F_COPY, text, (size_t)length, FERRY__WIRE_MARK, strlen(FERRY__WIRE_MARK), n) == 0)
+        return;
+    ferry__free(n);
+    k->settled_now++;
 }
 
 /* ---- delivery reports ---- */
@@ -290,6 +309,9 @@ void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m)
             ferry__list_append(&k->passed.moved, &n->node);
         else
             moved(k, n);
+    } else if (n->purpose == FERRY__KAFKA_MARKED) {
+        k->settled_now++;
+        ferry__kafka_note_free(n);
     } else {
         n->admin->status = m->err ? ferry__kafka_status(m->err) : FERRY_OK;
         n->admin->count = m->err ? 0 : 1;

@@ -10,6 +10,17 @@ static ferry__kafka_part *part_of(const ferry__frame *f)
     return (ferry__kafka_part *)(uintptr_t)f->tag[0];
 }
 
+static void not_ours(ferry__kafka *k, ferry__kafka_part *p, int64_t offset)
+{
+    bool back = p->owned && strcmp(ferry__part_giver(p, offset), p->group->member) == 0 && p->group->member[0];
+    if (!back) { /* another server has the partition */
+        ferry__kafka_send_mark(k, p, offset);
+        return;
+    }
+    ferry__given_mark(p->group, p, offset);
+    k->settled_now++;
+}
+
 void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
 {
     ferry__kafka_group *g = p->group;
@@ -19,7 +30,7 @@ void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
         ferry__part_set(p, offset, FERRY__PART_DONE);
     if (!ours || !p->owned) {
         g->posts_held -= ours && ferry__group_posts(p->topic);
-        k->settled_now++; /* another server has the partition: for calls it knows of ours, for posts it may run them again */
+        not_ours(k, p, offset);
         return;
     }
     if (ferry__group_posts(p->topic)) {

@@ -15,6 +15,17 @@ static const struct {
 } verbs[] = {{"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
+int64_t ferry__wire_mark(const rd_kafka_message_t *m)
+{
+    char text[24] = "";
+    if (m->key_len != strlen(FERRY__WIRE_MARK) || memcmp(m->key, FERRY__WIRE_MARK, m->key_len) != 0)
+        return -1;
+    if (!m->payload || m->len == 0 || m->len >= sizeof text)
+        return -1;
+    memcpy(text, m->payload, m->len);
+    return text[0] >= '0' && text[0] <= '9' ? strtoll(text, NULL, 10) : -1;
+}
+
 /* ---- calls and answers ---- */
 
 size_t ferry__wire_packed(const ferry__frame *f)

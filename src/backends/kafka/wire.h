@@ -9,6 +9,10 @@
 
 #include <librdkafka/rdkafka.h>
 
+#define FERRY__WIRE_MARK "ferry-mark" /* the key of a record that says which offset of its partition is done */
+/* That offset; -1: it is none. */
+int64_t ferry__wire_mark(const rd_kafka_message_t *m);
+
 size_t ferry__wire_packed(const ferry__frame *f);
 void   ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms); /* the deadline as the time that is left */
 
