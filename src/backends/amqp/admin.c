@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { NOT_FOUND = 404, ACCESS_REFUSED = 403, LOOK_MOST = 100000 };
+enum { NOT_FOUND = 404, ACCESS_REFUSED = 403, LOOK_MOST = 100000, TRIES = 3 };
 
 typedef struct ferry__amqp_look {
     ferry__admin *admin;
@@ -170,6 +170,7 @@ static void look_over(ferry__amqp *a, ferry_status status, const char *why)
     ferry__admin *q = l->admin;
     a->look = NULL;
     q->answer = l->rows;
+    a->look_tries = 0;
     ferry__free(l);
     q->status = status;
     ferry__why(q->why, "%s", why ? why : "");
@@ -196,10 +197,25 @@ void ferry__amqp_browse_closed(ferry__amqp *a, unsigned code, const char *text)
         look_over(a, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, text);
 }
 
+/* Asked again when the link is up. It may have been the look itself: RabbitMQ 3.10 closes the connection for a look at a quorum queue
+ * whose leader is not elected yet. So not for ever. */
 void ferry__amqp_admin_down(ferry__amqp *a, ferry_status status, const char *why)
 {
-    if (a->look)
+    look *l = a->look;
+    if (!l)
+        return;
+    if (++a->look_tries >= TRIES) {
+        a->look_tries = 0;
         look_over(a, status, why);
+        return;
+    }
+    a->look = NULL;
+    l->admin->next = a->admins;
+    a->admins = l->admin;
+    if (!l->admin->next)
+        a->admins_end = &l->admin->next;
+    ferry_value_free(l->rows);
+    ferry__free(l);
 }
 
 void ferry__amqp_admin_report(ferry__amqp *a)

@@ -114,8 +114,8 @@ typedef struct ferry__amqp_intake { /* a source */
     ferry__source *source;
     int            credit;
     size_t         handed;     /* up, and unsettled */
-    unsigned       prefetch;   /* of its consumer; 0: there is none */
-    unsigned       generation; /* of its consumer */
+    unsigned       prefetch;   /* of its consumers together; 0: there are none */
+    unsigned       consumers, generation; /* how many; number of the last */
     bool           declared;   /* on this connection */
     bool           keyed;      /* its partitions are consumed */
     ferry__frames  hold;       /* beyond the credit */
@@ -178,11 +178,10 @@ struct ferry__amqp {
     ferry__admin  *admins, **admins_end;   /* the first is being answered */
     struct ferry__amqp_look *look; /* at a box */
     ferry__admin  *answered;
+    unsigned       look_tries;
 
     int            tiers[32]; /* delays that were declared on this connection */
     unsigned       next_tier;
-    uint64_t       boxes[32]; /* hashes of boxes that were */
-    unsigned       next_box;
     ferry__frames  late;      /* could not be copied: back to the queue at deadline_ms, not at once, so that nothing spins */
     bool           direct_open;
     char           broker[160]; /* "RabbitMQ 3.10.8", for people */
@@ -225,7 +224,6 @@ void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel
 void ferry__amqp_declare_own(ferry__amqp *a);                  /* the reply queue, and its exchange */
 void ferry__amqp_declare_controls(ferry__amqp *a, const char *service, bool bind);
 void ferry__amqp_declare_service(ferry__amqp *a, ferry__amqp_intake *in);
-void ferry__amqp_declare_box(ferry__amqp *a, const char *box);
 void ferry__amqp_declare_tier(ferry__amqp *a, int ms, char to[FERRY__AMQP_NAME]); /* and its exchange, named alike */
 int  ferry__amqp_tier(const ferry__amqp *a, int delay_ms);
 void ferry__amqp_consume(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *tag, bool no_ack);

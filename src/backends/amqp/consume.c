@@ -1,8 +1,8 @@
 /* consume.c - sources and what comes from them.
  *
  * Calls and posts without a key. AMQP has no credit, only a prefetch that a consumer is born with, so a consumer is as large as the
- * credit when it starts, and is replaced by a larger one when the credit has doubled. When credit is taken back, its consumer is
- * cancelled and what was held goes back to the queue as fresh: another server may be free for it. What nobody consumes is still seen
+ * credit when it starts, and is joined by a second when the credit has doubled, and so on (not replaced: a quorum queue counts what is on
+ * its way to a consumer that is cancelled as a failed delivery). When credit is taken back, the consumers are cancelled and what was held goes back to the queue as fresh: another server may be free for it. What nobody consumes is still seen
  * as served, by the queue `up`, which exists to have its consumers counted.
  *
  * Posts with a key. Each partition has one consumer at a time (x-single-active-consumer); to cancel it while messages of it are being
@@ -70,21 +70,21 @@ void ferry__amqp_cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsig
 
 static void stop_shared(ferry__amqp *a, ferry__amqp_intake *in)
 {
-    if (in->prefetch)
-        ferry__amqp_cancel(a, shared_channel(in), 'q', in->number, in->generation);
+    for (; in->consumers; in->consumers--)
+        ferry__amqp_cancel(a, shared_channel(in), 'q', in->number, in->generation + 1 - in->consumers);
     in->prefetch = 0;
 }
 
-static void start_shared(ferry__amqp *a, ferry__amqp_intake *in, unsigned prefetch)
+static void add_shared(ferry__amqp *a, ferry__amqp_intake *in, unsigned more)
 {
     char queue[FERRY__AMQP_NAME], tag[48];
     const char *name = in->source->name;
-    stop_shared(a, in);
-    in->prefetch = prefetch;
+    in->prefetch += more;
+    in->consumers++;
     in->generation++;
     ferry__amqp_queue_name(a, queue, name, strlen(name), in->source->lane == FERRY__CALLS ? "calls" : "posts", 0);
     tag_of(tag, 'q', in->number, in->generation);
-    set_prefetch(a, shared_channel(in), prefetch);
+    set_prefetch(a, shared_channel(in), more);
     ferry__amqp_consume(a, &a->in, shared_channel(in), queue, tag, false);
 }
 
@@ -103,16 +103,17 @@ static void start_keyed(ferry__amqp *a, ferry__amqp_intake *in)
     }
 }
 
-/* Large enough for the credit, and not replaced for less than a doubling. */
+/* Large enough for the credit, and not enlarged for less than a doubling. */
 static void fit(ferry__amqp *a, ferry__amqp_intake *in)
 {
     if (!in->declared || in->credit <= 0 || !live(a))
         return;
     size_t want = (size_t)in->credit + in->handed;
+    unsigned have = in->prefetch;
     if (want > a->prefetch)
         want = a->prefetch;
-    if (!in->prefetch || (want > in->prefetch && (want >= in->prefetch * 2u || want == a->prefetch)))
-        start_shared(a, in, (unsigned)want);
+    if (!have || (want > have && (want >= have * 2u || want == a->prefetch)))
+        add_shared(a, in, (unsigned)want - have);
     if (in->source->lane == FERRY__POSTS)
         start_keyed(a, in);
 }
@@ -343,7 +344,7 @@ static void hand_up_of(ferry__amqp *a, ferry__amqp_intake *in)
 
 void ferry__amqp_hand_up(ferry__amqp *a)
 {
-    for (ferry__node *n = a->intakes.next, *next; n != &a->intakes && !a->closing; n = next) {
+    for (ferry__node *n = a->intakes.next, *next; n != &a->intakes && !a->closing && a->phase == FERRY__AMQP_UP; n = next) {
         next = n->next;
         hand_up_of(a, FERRY__OF(n, ferry__amqp_intake, node));
     }
@@ -359,11 +360,11 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of this handle");
         return;
     }
-    if (!in || a->closing)
+    if (!in || a->closing || (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
         return;
     ferry__log_print(a->up->log, LOG_WARNING, "the broker deleted a queue of '%s': it is declared again", in->source->name);
     if (kind == 'q')
-        in->prefetch = 0;
+        in->prefetch = in->consumers = 0; /* of one queue: all of them */
     if (kind == 'k') {
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a partition of '%s'", in->source->name);
         return;
@@ -417,7 +418,7 @@ void ferry__amqp_consume_down(ferry__amqp *a)
     for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next) {
         ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
         ferry__frames_drop(&in->hold);
-        in->prefetch = 0;
+        in->prefetch = in->consumers = 0;
         in->declared = in->keyed = false;
     }
     ferry__amqp_tags_reset(a);

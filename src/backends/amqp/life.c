@@ -95,7 +95,6 @@ void ferry__amqp_drop(ferry__amqp *a, bool forked)
     a->confirming = a->listening = a->fencing = a->control_queue = a->keyed_open = a->keyed_closing = a->probes_open = false;
     a->declaring = a->cancelling = 0;
     memset(a->tiers, 0, sizeof a->tiers);
-    memset(a->boxes, 0, sizeof a->boxes);
 }
 
 static void fall(ferry__amqp *a, int64_t now_ms)

@@ -101,7 +101,7 @@ static void finish(ferry__amqp *a, ferry__amqp_sent *s, bool accepted)
     else if (accepted)
         tell(a, one.frame, FERRY__ACCEPTED, FERRY_OK, NULL);
     else
-        tell(a, one.frame, FERRY__REFUSED, FERRY_OVERLOADED, "the broker refused the message: its queue is full or broken");
+        tell(a, one.frame, FERRY__LOST, FERRY_UNAVAILABLE, "the broker could not take the message into its queue"); /* or perhaps did */
 }
 
 void ferry__amqp_confirmed(ferry__amqp *a, uint64_t tag, bool multiple, bool accepted)

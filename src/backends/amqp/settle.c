@@ -8,7 +8,6 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/random.h"
 
 #include <string.h>
 
@@ -227,17 +226,6 @@ void ferry__amqp_retry(void *self, ferry__frame *f, int delay_ms)
     ferry__amqp_keyed_look(a);
 }
 
-static void see_to_box(ferry__amqp *a, const char *box)
-{
-    enum { MOST = sizeof a->boxes / sizeof *a->boxes };
-    uint64_t hash = ferry__hash(box, strlen(box)) | 1;
-    for (size_t i = 0; i < MOST; i++)
-        if (a->boxes[i] == hash)
-            return;
-    a->boxes[a->next_box++ % MOST] = hash;
-    ferry__amqp_declare_box(a, box);
-}
-
 void ferry__amqp_bury(void *self, ferry__frame *f, const char *box, const void *record, size_t length)
 {
     ferry__amqp *a = self;
@@ -245,7 +233,6 @@ void ferry__amqp_bury(void *self, ferry__frame *f, const char *box, const void *
     ferry__amqp_fields fields;
     if (!release(a, f, false))
         return;
-    see_to_box(a, box);
     ferry__amqp_queue_name(a, queue, box, strlen(box), "dead", 0);
     ferry__amqp_fields_write(&fields, f, NULL, ferry__now_ms());
     ferry__amqp_letter l = {.exchange = "", .key = queue, .properties = &fields.p, .body = record, .length = length};

@@ -163,6 +163,16 @@ static void declare_calls(ferry__amqp *a, const char *service)
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_CALLS_IN, name, &classic, 1);
 }
 
+/* Before it is needed: a quorum queue cannot be looked at in the moment of its birth. */
+static void declare_box(ferry__amqp *a, const char *box)
+{
+    char name[FERRY__AMQP_NAME];
+    amqp_table_entry_t arguments[3];
+    int n = durable_type(a, arguments);
+    ferry__amqp_queue_name(a, name, box, strlen(box), "dead", 0);
+    ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
+}
+
 static void declare_posts(ferry__amqp *a, const char *service)
 {
     char name[FERRY__AMQP_NAME];
@@ -170,6 +180,7 @@ static void declare_posts(ferry__amqp *a, const char *service)
     int n = durable_type(a, arguments);
     ferry__amqp_queue_name(a, name, service, strlen(service), "posts", 0);
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
+    declare_box(a, service);
     arguments[n] = yes("x-single-active-consumer");
     for (unsigned i = 1; i <= a->config->partitions; i++) {
         ferry__amqp_queue_name(a, name, service, strlen(service), "posts", i);
@@ -186,15 +197,6 @@ void ferry__amqp_declare_service(ferry__amqp *a, ferry__amqp_intake *in)
     else if (in->source->lane == FERRY__CONTROLS)
         ferry__amqp_declare_controls(a, in->source->name, true);
     in->declared = true;
-}
-
-void ferry__amqp_declare_box(ferry__amqp *a, const char *box)
-{
-    char name[FERRY__AMQP_NAME];
-    amqp_table_entry_t arguments[3];
-    int n = durable_type(a, arguments);
-    ferry__amqp_queue_name(a, name, box, strlen(box), "dead", 0);
-    ferry__amqp_declare_queue(a, &a->out, FERRY__AMQP_POSTS, name, arguments, n);
 }
 
 /* ---- tiers of delay ------------------------------------------------------------------------------------------------- */
