@@ -227,7 +227,7 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
     ferry__link_lock(l);
     status = ferry__handle_usable(f, NULL);
     ferry__link_watch(l, &w);
-    for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !late;
+    for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !ferry__link_hopeless(l) && !late;
          late = ferry__now_ms() >= until_ms) {
         w.poked = false;
         ferry__link_wait(l, &w, until_ms);

@@ -133,6 +133,8 @@ static inline void ferry__link_unlock(ferry__link *l)
     pthread_mutex_unlock(&l->lock);
 }
 
+bool ferry__link_hopeless(const ferry__link *l); /* down for a reason that waiting does not mend */
+
 /* Driving; all with the lock held, all may release it in between. */
 void ferry__waiter_init(ferry__waiter *w);
 void ferry__link_watch(ferry__link *l, ferry__waiter *w); /* poked at each ending, settlement and change of state */

@@ -53,19 +53,21 @@ static void up_state(ferry__up *up, ferry__state state, ferry_status why, const 
 {
     ferry__link *l = link_of(up);
     ferry__state before = l->state;
+    ferry_status status_before = l->state_status;
     l->state = state;
     l->state_status = why;
     ferry__why(l->state_why, "%s", text ? text : "");
-    if (state == before)
+    if (state == before && !(ferry__link_hopeless(l) && why != status_before))
         return;
     static const char *const names[] = {"down", "up", "blocked"};
     ferry__log_print(&l->log, state == FERRY__UP ? LOG_INFO : LOG_WARNING, "link %s%s%s", names[state],
                      text ? ": " : "", text ? text : "");
-    *(state == FERRY__DOWN ? &l->counts.disconnects : &l->counts.connects) += 1;
+    l->counts.connects += state == FERRY__UP;
+    l->counts.disconnects += state == FERRY__DOWN && before != FERRY__DOWN;
     if (state == FERRY__DOWN)
         ferry__pending_link_down(l);
-    if (state == FERRY__UP)
-        ferry__pending_link_up(l);
+    if (state == FERRY__UP || ferry__link_hopeless(l))
+        ferry__pending_try_held(l);
     ferry__link_poke_watchers(l);
 }
 

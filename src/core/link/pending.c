@@ -205,8 +205,19 @@ void ferry__pending_send(ferry__link *l, ferry__pending *p)
     l->dirty = true;
 }
 
+/* Waiting will not mend a wrong path or password: whoever waits is told at once. */
+bool ferry__link_hopeless(const ferry__link *l)
+{
+    return l->state == FERRY__DOWN &&
+           (l->state_status == FERRY_INVALID || l->state_status == FERRY_DENIED || l->state_status == FERRY_UNSUPPORTED);
+}
+
 static void try_to_send(ferry__link *l, ferry__pending *p)
 {
+    if (ferry__link_hopeless(l)) {
+        ferry__pending_end(l, p, l->state_status, known(p), l->state_why);
+        return;
+    }
     if (l->state == FERRY__BLOCKED) {
         ferry__pending_end(l, p, FERRY_OVERLOADED, known(p), l->state_why);
         return;
@@ -389,7 +400,7 @@ void ferry__pending_link_down(ferry__link *l)
         }
 }
 
-void ferry__pending_link_up(ferry__link *l)
+void ferry__pending_try_held(ferry__link *l)
 {
     for (size_t i = 0; i < l->table.size; i++)
         for (ferry__pending *p = l->table.buckets[i], *next; p; p = next) {

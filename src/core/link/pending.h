@@ -68,6 +68,6 @@ void ferry__pending_outcome(struct ferry__link *l, ferry__frame *f, unsigned fat
 void ferry__pending_withdrawn(struct ferry__link *l, ferry__frame *f, bool yes);
 void ferry__pending_reply(struct ferry__link *l, ferry__frame *reply); /* takes */
 void ferry__pending_link_down(struct ferry__link *l);
-void ferry__pending_link_up(struct ferry__link *l);
+void ferry__pending_try_held(struct ferry__link *l); /* the state of the link changed */
 
 #endif
