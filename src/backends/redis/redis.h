@@ -243,7 +243,8 @@ void redis__call(redis__pipe *p, redis__script s, size_t keys, size_t args);
 bool redis__forgotten(redis__pipe *p, redis__script s, const redis__value *v);
 
 /* ---- wire.c --------------------------------------------------------------------------------------------------------- */
-void redis__wire_request(ferry__buf *b, const char *key, const ferry__frame *f, bool pubsub, int64_t now_ms);
+size_t redis__wire_start(char *to, size_t size, const char *key);
+void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub, int64_t now_ms);
 void redis__wire_reply(ferry__buf *b, const char *ns, const ferry__frame *f);
 void redis__wire_publish(ferry__buf *b, const char *ns, const ferry__frame *f);
 /* From the fields of an entry; NULL with OK: not for us (a newer kind). age_ms: how long it has been under way. */

@@ -275,15 +275,22 @@ void redis__words(ferry__buf *b, size_t count)
 
 void redis__word_bytes(ferry__buf *b, const void *data, size_t length)
 {
-    prefix(b, '$', length);
-    char *to = ferry__buf_reserve(b, length + 2);
+    enum { AROUND = 26 };
+    char digits[24], *at = print(digits + sizeof digits, length);
+    size_t n = (size_t)(digits + sizeof digits - at);
+    char *to = ferry__buf_reserve(b, length + AROUND);
     if (!to)
         return;
+    *to++ = '$';
+    memcpy(to, at, n);
+    to += n;
+    *to++ = '\r';
+    *to++ = '\n';
     if (length)
         memcpy(to, data, length);
     to[length] = '\r';
     to[length + 1] = '\n';
-    b->length += length + 2;
+    b->length += n + length + 5;
 }
 
 void redis__word(ferry__buf *b, const char *text)

@@ -25,7 +25,8 @@ static const char *kind_of(ferry__lane lane)
 /* The keys of a name are made once and kept at its target. */
 typedef struct redis__names {
     struct redis__names *next;
-    char up[REDIS__KEY], ctl[REDIS__KEY], stream[REDIS__KEY];
+    char   up[REDIS__KEY], ctl[REDIS__KEY], stream[REDIS__KEY], start[REDIS__KEY + 80];
+    size_t start_length;
 } names;
 
 static const names *names_of(redis__pipe *p, ferry__target *t)
@@ -38,6 +39,7 @@ static const names *names_of(redis__pipe *p, ferry__target *t)
     snprintf(n->stream, sizeof n->stream, "%s:{%s}:%s", p->config->ns, t->name, kind_of(t->lane));
     snprintf(n->up, sizeof n->up, "%s:{%s}:up", p->config->ns, t->name);
     snprintf(n->ctl, sizeof n->ctl, "%s:{%s}:ctl", p->config->ns, t->name);
+    n->start_length = redis__wire_start(n->start, sizeof n->start, n->stream);
     n->next = p->names;
     p->names = n;
     t->data = n;
@@ -115,23 +117,32 @@ static bool room_for(redis__pipe *p, const ferry__frame *f)
            ferry__stream_unsent(w->stream) + w->out.length + ferry__frame_size(f) < w->out.max / 2;
 }
 
+static void put_request(redis__pipe *p, const names *n, const ferry__frame *f)
+{
+    char key[REDIS__KEY + 12], start[REDIS__KEY + 92];
+    ferry__buf *b = &p->conns[REDIS__W].out;
+    if (!f->partition) {
+        redis__wire_request(b, n->start, n->start_length, f, p->pubsub, p->now_ms);
+        return;
+    }
+    snprintf(key, sizeof key, "%s:%u", n->stream, f->partition);
+    redis__wire_request(b, start, redis__wire_start(start, sizeof start, key), f, p->pubsub, p->now_ms);
+}
+
 static void send_request(redis__pipe *p, ferry__target *t, ferry__frame *f)
 {
     redis__conn *w = &p->conns[REDIS__W];
     const names *n = names_of(p, t);
-    char key[REDIS__KEY + 12];
     if (!n || !room_for(p, f)) {
         refuse(p, f, n ? FERRY_OVERLOADED : FERRY_NO_MEMORY);
         return;
     }
     if (f->kind == FERRY__CALL)
         redis__inbox_ensure(p);
-    if (f->partition)
-        snprintf(key, sizeof key, "%s:%u", n->stream, f->partition);
     f->tag[0] = 0;
     f->tag[1] = UNDER_WAY;
     p->sending++;
-    redis__wire_request(&w->out, f->partition ? key : n->stream, f, p->pubsub, p->now_ms);
+    put_request(p, n, f);
     if (f->kind == FERRY__CALL)
         redis__ask_lazily(w, sent, f, 0); /* its reply tells */
     else

@@ -105,17 +105,20 @@ static size_t print_request(char *head, const ferry__frame *f, bool pubsub, int6
     return (size_t)(to - head) + length;
 }
 
-void redis__wire_request(ferry__buf *b, const char *key, const ferry__frame *f, bool pubsub, int64_t now_ms)
+/* What every XADD to a key begins with, behind the number of words. */
+size_t redis__wire_start(char *to, size_t size, const char *key)
+{
+    int n = snprintf(to, size, "$4\r\nXADD\r\n$%zu\r\n%s\r\n$10\r\nNOMKSTREAM\r\n$1\r\n*\r\n$5\r\nferry\r\n", strlen(key), key);
+    return n > 0 && (size_t)n < size ? (size_t)n : 0;
+}
+
+void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub, int64_t now_ms)
 {
     char head[HEAD];
     field fields[FIELDS];
     size_t n = optional(f, fields);
     redis__words(b, 6 + 2 * n + (f->attempt ? 2 : 0));
-    redis__word(b, "XADD");
-    redis__word(b, key);
-    redis__word_bytes(b, "NOMKSTREAM", 10);
-    redis__word_bytes(b, "*", 1);
-    redis__word_bytes(b, "ferry", 5);
+    ferry__buf_add(b, start, start_length);
     redis__word_bytes(b, head, print_request(head, f, pubsub, now_ms));
     put_fields(b, f, fields, n);
     if (f->attempt) {
@@ -139,12 +142,16 @@ static size_t print_reply(char *head, const ferry__frame *f)
 
 static void print_inbox(char *to, const char *prefix, const unsigned char client[16])
 {
-    char text[FERRY__ID_TEXT];
-    ferry__id id = {.serial = 0};
-    memcpy(id.client, client, 16);
-    ferry__id_print(&id, text);
-    text[32] = '\0';
-    snprintf(to, REDIS__KEY, "%s:r:%s", prefix, text);
+    static const char digits[] = "0123456789abcdef";
+    size_t length = strlen(prefix); /* 64 at most */
+    memcpy(to, prefix, length);
+    memcpy(to + length, ":r:", 3);
+    to += length + 3;
+    for (int i = 0; i < 16; i++) {
+        *to++ = digits[client[i] >> 4];
+        *to++ = digits[client[i] & 15];
+    }
+    *to = '\0';
 }
 
 void redis__wire_reply(ferry__buf *b, const char *ns, const ferry__frame *f)
@@ -156,9 +163,7 @@ void redis__wire_reply(ferry__buf *b, const char *ns, const ferry__frame *f)
     redis__words(b, 6 + 2 * n);
     redis__word_bytes(b, "XADD", 4);
     redis__word(b, key);
-    redis__word_bytes(b, "NOMKSTREAM", 10);
-    redis__word_bytes(b, "*", 1);
-    redis__word_bytes(b, "ferry", 5);
+    ferry__buf_add(b, "$10\r\nNOMKSTREAM\r\n$1\r\n*\r\n$5\r\nferry\r\n", 35);
     redis__word_bytes(b, head, length);
     put_fields(b, f, fields, n);
 }
@@ -257,7 +262,7 @@ typedef struct entry {
     char         source[260];
 } entry;
 
-static void read_field(entry *e, const char *name, const char *value, size_t length)
+static void read_text(entry *e, const char *name, const char *value)
 {
     const struct {
         const char *name, **to;
@@ -265,21 +270,25 @@ static void read_field(entry *e, const char *name, const char *value, size_t len
                  {"correlation", &e->parts.correlation},
                  {"idempotency", &e->parts.idempotency_key},
                  {"type", &e->parts.content_type}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(name, texts[i].name) == 0)
+            *texts[i].to = value;
+}
+
+static void read_field(entry *e, const char *name, const char *value, size_t length)
+{
     if (strcmp(name, "body") == 0) {
         e->parts.body = value;
         e->parts.body_length = length;
-        return;
-    }
-    if (strcmp(name, "ferry") == 0)
+    } else if (strcmp(name, "ferry") == 0)
         e->head = (words){value, value + length};
     else if (strcmp(name, "headers") == 0) {
         e->parts.headers = value;
         e->parts.headers_length = length;
     } else if (strcmp(name, "attempt") == 0)
         e->attempt = (uint32_t)strtoul(value, NULL, 10);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(name, texts[i].name) == 0)
-            *texts[i].to = value;
+    else
+        read_text(e, name, value);
 }
 
 static void read_fields(entry *e, const redis__value *fields)
