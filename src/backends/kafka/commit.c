@@ -85,6 +85,7 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
     if (err) {
         failed(g);
         g->urgent = true;
+        g->last_failed = g->last_commit;
     } else {
         claimed(g);
         g->posts_held -= g->settled_sent;
@@ -108,5 +109,14 @@ void ferry__commit_serve(ferry__kafka_group *g)
 
 bool ferry__commit_last(ferry__kafka_group *g)
 {
+    g->last_commit = true;
+    g->last_failed = false;
     return send_commit(g, true);
+}
+
+void ferry__commit_give_up(ferry__kafka_group *g)
+{
+    g->k->lost_now += g->settled_new;
+    g->posts_held -= g->settled_new;
+    g->settled_new = 0;
 }

@@ -341,6 +341,8 @@ int64_t ferry__group_next_ms(const ferry__kafka_group *g)
         at = g->watch_at_ms;
     if (g->revoking && !g->last_commit && g->revoke_by_ms < at)
         at = g->revoke_by_ms;
+    if (g->last_failed && g->not_before_ms < at)
+        at = g->not_before_ms;
     if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->prepare_at_ms < at)
         at = g->prepare_at_ms;
     return at;

@@ -56,6 +56,8 @@ struct ferry__kafka_group {
     rd_kafka_topic_partition_list_t *revoking;
     int64_t              revoke_by_ms;
     bool                 last_commit;   /* of what is revoked, or of all when leaving: it was sent */
+    bool                 last_failed;   /* and not accepted */
+    int64_t              last_by_ms;    /* until when it is tried again; 0: not tried yet */
     bool                 holds_posts;   /* leaving: it keeps partitions of posts for a while */
     bool                 assigned;      /* once at least, see serve_leave */
     int64_t              leave_by_ms;
@@ -94,6 +96,7 @@ void ferry__member_destroy(ferry__kafka_group *g);
 /* commit.c */
 void ferry__commit_serve(ferry__kafka_group *g);
 void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err);
+void ferry__commit_give_up(ferry__kafka_group *g); /* what could not be committed comes again */
 bool ferry__commit_last(ferry__kafka_group *g); /* of partitions that leave; true: an answer will come */
 
 static inline bool ferry__group_posts(int topic)

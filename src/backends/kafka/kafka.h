@@ -140,10 +140,9 @@ struct ferry__kafka {
     /* News for pump. */
     ferry__frames arrived; /* owner: the intake, NULL for replies */
     ferry__frames outcomes;
-    ferry__list   presences; /* told targets, as ferry__kafka_news */
+    ferry__list   presences; /* probe.c */
     ferry__admin *answers;
-    size_t        settled_now, unsettled_now;
-    char          unsettled_why[FERRY_WHY_SIZE];
+    size_t        settled_now, unsettled_now, lost_now;
 };
 
 /* link.c: the connection. */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_MS = 2500 };
+enum { FIRST_MS = 2500, LAST_MS = 2000 };
 enum { PREPARE_AGAIN_MS = 200, COMMITTED_MS = 5000, METADATA_MS = 2000 };
 
 /* ---- preparing: topics, and a consumer that is connected ---- */
@@ -221,7 +221,7 @@ static void let_go(ferry__kafka_group *g)
     release(g->rk, g->revoking);
     rd_kafka_topic_partition_list_destroy(g->revoking);
     g->revoking = NULL;
-    g->last_commit = false;
+    g->last_commit = g->last_failed = false;
 }
 
 static void begin_revoke(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *parts)
@@ -264,18 +264,33 @@ static bool posts_up(const ferry__kafka_group *g, bool leaving_only)
     return false;
 }
 
+/* A commit may be refused while the group is being put together anew: it is tried again for a while. */
+static bool again(ferry__kafka_group *g)
+{
+    if (!g->last_failed || g->k->closing)
+        return false;
+    if (g->last_by_ms == 0)
+        g->last_by_ms = g->k->now_ms + LAST_MS;
+    if (g->k->now_ms >= g->last_by_ms)
+        return false;
+    if (g->k->now_ms >= g->not_before_ms)
+        ferry__commit_last(g);
+    return true;
+}
+
 static void serve_revoke(ferry__kafka_group *g)
 {
     if (g->committing)
         return;
     if (g->last_commit) {
-        let_go(g);
+        if (!again(g))
+            let_go(g);
         return;
     }
     if (posts_up(g, true) && g->k->now_ms < g->revoke_by_ms && !g->k->closing)
         return;
-    g->last_commit = true;
-    if (!ferry__commit_last(g))
+    g->last_by_ms = 0;
+    if (!ferry__commit_last(g) && !g->last_failed)
         let_go(g);
 }
 
@@ -334,6 +349,7 @@ static void begin_leave(ferry__kafka_group *g)
 static void begin_close(ferry__kafka_group *g)
 {
     g->state = FERRY__GROUP_CLOSING;
+    ferry__commit_give_up(g);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(g->rk, g->queue);
     if (error)
         rd_kafka_error_destroy(error);
@@ -350,7 +366,8 @@ static void serve_leave(ferry__kafka_group *g)
     if (g->committing || g->assigning || too_young(g))
         return;
     if (g->last_commit) {
-        begin_close(g);
+        if (!again(g))
+            begin_close(g);
         return;
     }
     if (unsettled(g) > 0 && !g->k->closing) {
@@ -358,8 +375,8 @@ static void serve_leave(ferry__kafka_group *g)
             resubscribe(g);
         return;
     }
-    g->last_commit = true;
-    if (!ferry__commit_last(g))
+    g->last_by_ms = 0;
+    if (!ferry__commit_last(g) && !g->last_failed)
         begin_close(g);
 }
 

@@ -572,6 +572,9 @@ static void kafka_pump(void *self)
     if (k->settled_now > own)
         k->up->settled(k->up, k->settled_now - own, FERRY_OK, NULL);
     k->settled_now = 0;
+    if (k->lost_now)
+        k->up->settled(k->up, k->lost_now, FERRY_UNAVAILABLE, "the partition went to another server before the commit");
+    k->lost_now = 0;
 }
 
 static void kafka_wait(void *self, int ms)
