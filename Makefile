@@ -88,7 +88,7 @@ INSIDE := -Isrc/core -Isrc $(LIB_INC)
 ROOT   := -DFERRY_TEST_ROOT='"$(CURDIR)"'
 $(O)/src/core/% $(O)/src/backends/% $(O)/src/net/%: INC = $(INSIDE)
 $(O)/src/cli/%: INC = $(CLI_INC)
-$(O)/tests/%: INC = -Itests $(ROOT)
+$(O)/tests/%: INC = -Itests $(ROOT) $(CHOSEN:%=-DFERRY_WITH_%)
 $(O)/tests/bench/%: INC = $(INSIDE)
 $(O)/tests/unit/% $(O)/tests/oom/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itests $(INSIDE) $(CLI_INC) $(ROOT)
 

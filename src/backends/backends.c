@@ -4,14 +4,45 @@
 #include "backends/wrap.h"
 #include "link/backend.h"
 
+#ifdef FERRY_WITH_REDIS
+#include "backends/redis/redis.h"
+#endif
+#ifdef FERRY_WITH_AMQP
+#include "backends/amqp/amqp.h"
+#endif
+#ifdef FERRY_WITH_KAFKA
+#include "backends/kafka/kafka.h"
+#endif
+
 const ferry__backend *const ferry__backends[] = {
     &ferry__file_backend,
     &ferry__mem_backend,
+#ifdef FERRY_WITH_REDIS
+    &ferry__redis_backend,
+    &ferry__rediss_backend,
+    &ferry__redis_unix_backend,
+#endif
+#ifdef FERRY_WITH_AMQP
+    &ferry__amqp_backend,
+    &ferry__amqps_backend,
+#endif
+#ifdef FERRY_WITH_KAFKA
+    &ferry__kafka_backend,
+#endif
     &ferry__trace_backend,
     &ferry__fault_backend,
     NULL,
 };
 
 const char *const ferry__backends_absent[] = {
-    "redis", "rediss", "redis+unix", "amqp", "amqps", "kafka", NULL,
+#ifndef FERRY_WITH_REDIS
+    "redis", "rediss", "redis+unix",
+#endif
+#ifndef FERRY_WITH_AMQP
+    "amqp", "amqps",
+#endif
+#ifndef FERRY_WITH_KAFKA
+    "kafka",
+#endif
+    NULL,
 };
