@@ -172,6 +172,13 @@ static bool claim(mem__parcel *p)
     return atomic_compare_exchange_strong(&storage->mark, &fresh, 1) || fresh == 1;
 }
 
+/* It was not begun: its sender may take it back as before. */
+void mem__parcel_unread(mem__parcel *p)
+{
+    ferry__frame *storage = p->frame->shared ? p->frame->shared : p->frame;
+    atomic_store(&storage->mark, 0);
+}
+
 static mem__parcel *pull_part(mem__queue *q, size_t i, mem__endpoint *who)
 {
     mem__part *part = &q->part[i];

@@ -84,5 +84,6 @@ void         mem__queue_settled(mem__queue *q, const mem__parcel *p); /* one tha
 bool         mem__queue_held(const mem__queue *q); /* somebody has unsettled messages of it */
 int          mem__queue_next_ms(const mem__queue *q, int64_t now_ms);
 void         mem__parcel_free(mem__parcel *p);
+void mem__parcel_unread(mem__parcel *p); /* handed back */
 
 #endif

@@ -81,8 +81,10 @@ void mem__push_settled(mem__endpoint *e)
             mem__known_forget(e->hub->known, &f->id);
         if (how == MEM__RETRY)
             mem__queue_push_later(p->queue, p, p->due_ms);
-        else if (how == MEM__BACK)
+        else if (how == MEM__BACK) {
+            mem__parcel_unread(p);
             mem__queue_push_front(p->queue, p);
+        }
         if (how == MEM__RETRY || how == MEM__BACK)
             mem__ring_listeners(e->hub, p->queue, how == MEM__BACK ? e : NULL);
         else if (p->frame->partition > 0)

@@ -228,7 +228,9 @@ static void hand_back_queued(ferry *f)
     for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) {
         ferry_request *req = FERRY__OF(n, ferry_request, active);
         next = n->prev;
-        if (req->state != FERRY__QUEUED || !ferry__jobs_remove(&f->link.jobs, &req->job))
+        if (req->state != FERRY__QUEUED || atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
+            continue;
+        if (!ferry__jobs_remove(&f->link.jobs, &req->job))
             continue;
         hand_back(f, req);
         ferry__request_free(req);
