@@ -1,5 +1,6 @@
 /* survival.c - many no-wait posts, and a server that is killed while it handles them: none is lost, and only what stood in a handler
- * at a kill is handled twice.
+ * at a kill is handled twice. Where the acknowledgement has to travel ("exact" is not in .can), so may be what a kill kept from
+ * leaving.
  *
  * The server appends a line at the begin and at the end of each handler, each in one write. All lines are of one length, so that the
  * size of the log tells how far the server is:  "begin 0000042 00012345\n"  "end   0000042 00012345\n"  (message, process). */
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE = 23 };
+enum { LINE = 23, MOST_AHEAD = 512 /* what a server holds at most */ };
 
 static const char *tally_path(void)
 {
@@ -166,8 +167,11 @@ static void survive(int posts, int kills)
     all_done(&a);
     kit_close(c);
     printf("%d posts, %d kills, %d handled again that stood in a handler, %d others\n", posts, kills, a.again, a.wrong);
-    CHECK_INT(a.wrong, 0);
-    CHECK(a.again <= kills); /* one worker */
+    if (test_can("exact")) {
+        CHECK_INT(a.wrong, 0);
+        CHECK(a.again <= kills); /* one worker */
+    } else
+        CHECK(a.wrong + a.again <= kills * MOST_AHEAD); /* what was handled and not yet acknowledged */
     account_end(&a);
 }
 

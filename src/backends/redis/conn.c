@@ -269,16 +269,16 @@ void redis__conn_close(redis__conn *c, bool abandon)
     c->reading = c->nudged = c->ready = false;
     c->epoll_fd = -1;
     redis__want w;
-    while (!abandon && take_want(c, &w)) {
+    while (take_want(c, &w)) {
         w.left = w.end <= sent;
         w.answer(c->pipe, &w, NULL);
     }
     c->count = c->eager = 0;
 }
 
-void redis__conn_done(redis__conn *c)
+void redis__conn_done(redis__conn *c, bool abandon)
 {
-    redis__conn_close(c, true);
+    redis__conn_close(c, abandon);
     ferry__free(c->wants);
     c->wants = NULL;
     c->room = 0;

@@ -1,6 +1,6 @@
 /* redis.h - the parts of the redis transport: what each file owns, and the state they share.
  *
- *     pipe.c     the table: slots that only note down, one turn of the driver
+ *     pipe.c     the table: slots that only note down         turn.c   one turn of the driver: flush, pump, wait
  *     link.c     the set of connections: from DOWN to UP and back, hosts in turn, what a lost link does to what was under way
  *     conn.c     one connection: stream, greeting, commands that want an answer, in order
  *     resp.c     RESP2                      script.c   the Lua texts, EVALSHA and EVAL
@@ -216,13 +216,24 @@ struct redis__pipe {
 /* ---- conn.c --------------------------------------------------------------------------------------------------------- */
 bool redis__conn_open(redis__conn *c);
 void redis__conn_close(redis__conn *c, bool abandon); /* every want is told */
-void redis__conn_done(redis__conn *c);
+void redis__conn_done(redis__conn *c, bool abandon);
 /* The command that was just written to c->out will be answered to `answer`. */
 redis__want *redis__ask(redis__conn *c, redis__answer_fn *answer, void *what, uint64_t number);
 redis__want *redis__ask_lazily(redis__conn *c, redis__answer_fn *answer, void *what, uint64_t number);
 void redis__ignore(redis__pipe *p, redis__want *w, const redis__value *v); /* an answer nobody looks at */
 void redis__conn_flush(redis__conn *c);
 void redis__conn_pump(redis__conn *c);
+
+/* ---- turn.c --------------------------------------------------------------------------------------------------------- */
+void redis__flush(void *self);
+void redis__pump(void *self);
+void redis__wait(void *self, int ms);
+void redis__wake(void *self);
+int  redis__next_ms(void *self, int64_t now_ms);
+int  redis__fd(void *self);
+void redis__deliver(redis__pipe *p);
+/* Moves bytes until no read (reads), or no answer on W, is outstanding, or the time is over, or the link. */
+void redis__await_quiet(redis__pipe *p, bool reads, int64_t until_ms);
 
 /* ---- link.c --------------------------------------------------------------------------------------------------------- */
 void redis__link_start(redis__pipe *p);

@@ -64,11 +64,7 @@ static void free_lane(redis__lane *l)
 {
     ferry__frames_drop(&l->backlog);
     while (!ferry__list_empty(&l->held))
-        redis__receipt_free(FERRY__OF(l->held.next, redis__receipt, node));
-    for (redis__receipt *r = l->ops, *next; r; r = next) {
-        next = r->next;
-        redis__receipt_free(r);
-    }
+        redis__receipt_free(FERRY__OF(l->held.next, redis__receipt, node)); /* those to be settled are among them */
 }
 
 void redis__services_free(redis__pipe *p)
