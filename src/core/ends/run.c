@@ -129,7 +129,8 @@ void ferry__run_request(ferry__job *job)
     req->deferral = &deferred;
     int64_t start_us = sample ? ferry__now_us() : 0;
     ferry__inside = f;
-    if (ready(req) && admitted(req))
+    bool ran = ready(req) && admitted(req);
+    if (ran)
         req->handler->run(req, req->handler->arg);
     ferry__inside = before;
     int64_t took_us = sample ? ferry__now_us() - start_us : 0;
@@ -137,7 +138,7 @@ void ferry__run_request(ferry__job *job)
         ferry__link_lock(&f->link); /* a worker holds the handle, so f is there even if req is not */
     else
         finish(req);
-    if (sample)
+    if (sample && ran) /* a refusal says nothing about handlers */
         timed(f, took_us);
 }
 
