@@ -103,17 +103,19 @@ static void start_keyed(ferry__amqp *a, ferry__amqp_intake *in)
     }
 }
 
-/* Large enough for the credit, and not enlarged for less than a doubling. */
+/* Large enough for the credit. Enlarged in steps, unless it is full of messages that are kept (deferred ones, say). */
 static void fit(ferry__amqp *a, ferry__amqp_intake *in)
 {
     if (!in->declared || in->credit <= 0 || !live(a))
         return;
-    size_t want = (size_t)in->credit + in->handed;
-    unsigned have = in->prefetch;
+    size_t want = (size_t)in->credit + in->handed, have = in->prefetch;
+    bool full = in->handed + in->hold.count >= have;
+    if (full && want < have + have / 4)
+        want = have + have / 4;
     if (want > a->prefetch)
         want = a->prefetch;
-    if (!have || (want > have && (want >= have * 2u || want == a->prefetch)))
-        add_shared(a, in, (unsigned)want - have);
+    if (want > have && (full || want >= have * 2 || want == a->prefetch))
+        add_shared(a, in, (unsigned)(want - have));
     if (in->source->lane == FERRY__POSTS)
         start_keyed(a, in);
 }

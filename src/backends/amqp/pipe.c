@@ -18,7 +18,7 @@ enum { CLOSE_MS = 1000, BYE_MS = 500 };
 const ferry__setting ferry__amqp_settings[] = {
     {"queue", FERRY__CHOICE, "quorum", 0, 0, "quorum|classic", "type of the queues of posts and dead letters; the same for all who share them"},
     {"reply", FERRY__CHOICE, "exclusive", 0, 0, "exclusive|direct", "answers through a queue of the handle's own, or RabbitMQ's direct reply-to"},
-    {"prefetch", FERRY__NUMBER, "256", 1, 65535, NULL, "messages of one queue that a server holds unacknowledged at most"},
+    {"prefetch", FERRY__NUMBER, "2000", 1, 65535, NULL, "messages of one queue that a server holds unacknowledged at most"},
     {"window", FERRY__NUMBER, "1000", 1, 100000, NULL, "posts under way that the broker has not confirmed, at most"},
     {"heartbeat", FERRY__MS, "10s", 20, 600000, NULL, "a sign of life each half of it; a broker silent for two is gone"},
     {"connect", FERRY__MS, "5s", 10, 600000, NULL, "for one attempt to connect, handshakes and declarations included"},
