@@ -16,6 +16,7 @@ static const char PREFIX[] = "amq.rabbitmq.reply-to.";
 struct ferry__amqp_direct {
     ferry__amqp_direct *next;
     ferry__id           id;
+    unsigned            uses; /* the same call may come twice */
     char                address[];
 };
 
@@ -87,8 +88,12 @@ void ferry__amqp_note_direct(ferry__amqp *a, const ferry__frame *f, const amqp_b
         return;
     if (!a->directs)
         a->directs = ferry__zalloc(BUCKETS * sizeof *a->directs);
-    if (!a->directs || *place(a, &f->id))
+    if (!a->directs)
         return; /* without memory the caller waits for nothing: its deadline ends that */
+    if (*place(a, &f->id)) {
+        (*place(a, &f->id))->uses++;
+        return;
+    }
     ferry__amqp_direct *d = ferry__zalloc(sizeof *d + p->reply_to.len + 1);
     if (!d)
         return;
@@ -106,8 +111,9 @@ const char *ferry__amqp_direct_of(const ferry__amqp *a, const ferry__id *id)
 void ferry__amqp_drop_direct(ferry__amqp *a, const ferry__id *id)
 {
     ferry__amqp_direct **at = a->directs ? place(a, id) : NULL, *d = at ? *at : NULL;
-    if (d)
-        *at = d->next;
+    if (!d || d->uses-- > 0)
+        return;
+    *at = d->next;
     ferry__free(d);
 }
 
