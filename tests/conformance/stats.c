@@ -49,6 +49,11 @@ CONFORMANCE(posts_are_counted_on_both_sides)
     kit_close(s);
 }
 
+static int skipped(ferry *s)
+{
+    return (int)(kit_stat(s, "requests_expired") + kit_stat(s, "requests_cancelled"));
+}
+
 CONFORMANCE(expired_work_is_skipped_and_counted)
 {
     kit_gate gate = {0};
@@ -69,8 +74,9 @@ CONFORMANCE(expired_work_is_skipped_and_counted)
     KIT_INT(ferry_await(busy), 1);
     KIT_INT(ferry_get(c, "slow.echo", ferry_int(2), NULL), 2);
     CHECK_INT(atomic_load(&gate.entered), 2); /* none of the late ones ran */
-    int counted = (int)(kit_stat(s, "requests_expired") + kit_stat(s, "requests_cancelled")) + withdrawn;
-    CHECK(counted == 3 || (test_can("expires") && counted < 3)); /* the broker may drop them before a server sees them */
+    if (!test_can("expires")) /* a broker that drops them itself before a server sees them */
+        CHECK_SOON(skipped(s) + withdrawn == 3, KIT_SOON_MS);
+    CHECK(skipped(s) + withdrawn <= 3);
     kit_close(c);
     kit_close(s);
 }
