@@ -56,7 +56,7 @@ void redis__inbox_ensure(redis__pipe *p)
     redis__word(b, p->inbox);
     redis__word_number(b, p->reply_ttl_ms);
     redis__ask(&p->conns[REDIS__W], made, NULL, 0);
-    p->inbox_asked = true;
+    p->inbox_asked = p->inbox_used = true;
     p->inbox_fresh_ms = p->now_ms;
 }
 

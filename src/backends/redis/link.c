@@ -105,6 +105,8 @@ static void go_up(redis__pipe *p)
     p->was_up = true;
     p->backoff_ms = p->config->backoff_ms;
     p->work = true;
+    if (p->inbox_used)
+        redis__inbox_ensure(p); /* answers to what was sent before may be in it */
     tell(p, FERRY__UP);
 }
 

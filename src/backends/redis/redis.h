@@ -209,7 +209,7 @@ struct redis__pipe {
     char           inbox[REDIS__KEY];
     uint64_t       inbox_ms, inbox_seq; /* the last one read */
     int64_t        inbox_fresh_ms;      /* when it was last kept alive; 0: it does not exist */
-    bool           inbox_asked, inbox_there;
+    bool           inbox_asked, inbox_there, inbox_used;
     size_t         inbox_read;          /* since the last trim */
 };
 

@@ -98,6 +98,7 @@ static void sent(redis__pipe *p, redis__want *w, const redis__value *v)
         refused_by_redis(p, f, v);
     else if (v->type == REDIS__NIL) {
         const char *route = ferry__frame_text(f, f->route);
+        p->inbox_fresh_ms = 0; /* if that stream is gone, ours may be */
         ferry__why(why, "nobody ever served '%.*s' here: start a server for it, or check the name and FERRY_URL",
                    (int)strcspn(route, "."), route);
         end_send(p, f, FERRY__REFUSED, FERRY_NO_SERVICE, why);
@@ -316,6 +317,7 @@ void redis__send_withdraw(redis__pipe *p, ferry__target *t, ferry__frame *f)
     n->frame = ferry__frame_ref(f);
     ferry__list_append(&p->withdrawals, &n->node);
     p->work = true;
+    p->inbox_fresh_ms = 0; /* no answer came: the next call makes sure that one could */
     if (p->conns[REDIS__W].count > 0)
         p->conns[REDIS__W].lazy_ms = 0; /* its entry id is wanted now */
 }
