@@ -15,18 +15,24 @@ typedef struct question {
 static void doctor(ferry__kafka *k, ferry__admin *a)
 {
     const struct rd_kafka_metadata *metadata;
-    rd_kafka_resp_err_t err = rd_kafka_metadata(k->calls, 0, k->replies_topic ? k->replies_topic->handle : NULL, &metadata, LOOK_MS);
+    rd_kafka_resp_err_t err =
+        rd_kafka_metadata(k->calls, 0, k->replies_topic ? k->replies_topic->handle : NULL, &metadata, LOOK_MS);
     if (err) {
         a->status = ferry__kafka_status(err);
         ferry__why(a->why, "%s", rd_kafka_err2str(err));
         return;
     }
     ferry_value *warnings = ferry_new_list();
-    int copies = metadata->topic_cnt > 0 && metadata->topics[0].partition_cnt > 0 ? metadata->topics[0].partitions[0].replica_cnt : 0;
+    int copies = metadata->topic_cnt > 0 && metadata->topics[0].partition_cnt > 0
+                     ? metadata->topics[0].partitions[0].replica_cnt
+                     : 0;
     if (copies == 1)
-        ferry_list_put(warnings, ferry_text("one copy of each message: what is accepted does not survive the loss of a broker's disk"));
+        ferry_list_put(
+            warnings,
+            ferry_text("one copy of each message: what is accepted does not survive the loss of a broker's disk"));
     if (k->set.posts_ahead > 1)
-        ferry_list_put(warnings, ferry_text("posts in handlers are committed in lots: a killed server's last ones are handled again (posts_ahead)"));
+        ferry_list_put(warnings, ferry_text("posts in handlers are committed in lots: a killed server's last ones are "
+                                            "handled again (posts_ahead)"));
     a->answer = ferry_new_map();
     ferry_map_put(a->answer, "transport", ferry_text("kafka"));
     ferry_map_put(a->answer, "library", ferry_text(rd_kafka_version_str()));

@@ -3,24 +3,37 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
-    COMPANY = 64, LAZY_MS = 100, /* handled calls wait for so many others, and so long at most */
-    AGAIN_MS = 50                /* after a commit that failed: partitions may be moving */
+    COMPANY = 64,
+    LAZY_MS = 100, /* handled calls wait for so many others, and so long at most */
+    AGAIN_MS = 50  /* after a commit that failed: partitions may be moving */
 };
 
 static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, ferry__kafka_part *p)
 {
-    char metadata[FERRY__PART_META];
+    char *metadata = ferry__alloc(FERRY__PART_META);
+    if (!metadata)
+        return; /* it stays dirty, for the next commit */
     rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
     ferry__part_print(p, p->leaving && g->member[0] ? g->member : NULL, metadata);
     at->offset = p->base;
-    at->metadata = strdup(metadata); /* librdkafka's to free */
-    at->metadata_size = at->metadata ? strlen(metadata) : 0;
+    at->metadata = metadata;
+    at->metadata_size = strlen(metadata);
     p->dirty = false;
     p->sending = true;
+}
+
+/* librdkafka copied what it needs; the texts are from our memory, not its. */
+static void drop(rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        ferry__free(list->elems[i].metadata);
+        list->elems[i].metadata = NULL;
+        list->elems[i].metadata_size = 0;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
 }
 
 static rd_kafka_topic_partition_list_t *collect(ferry__kafka_group *g, bool all)
@@ -50,7 +63,7 @@ static bool send_commit(ferry__kafka_group *g, bool all)
     g->settled_new = 0;
     if (list) {
         rd_kafka_resp_err_t err = rd_kafka_commit_queue(g->rk, list, g->queue, NULL, NULL);
-        rd_kafka_topic_partition_list_destroy(list);
+        drop(list);
         g->committing = err == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (err)
             ferry__commit_event(g, err);

@@ -19,7 +19,8 @@ static rd_kafka_NewTopic_t *make(const ferry__kafka *k, const plan *p)
     rd_kafka_NewTopic_t *t = rd_kafka_NewTopic_new(p->name, p->partitions, k->set.replication, text, sizeof text);
     if (!t)
         return NULL;
-    snprintf(most, sizeof most, "%zu", k->config->max_message + 65536 < 1048588 ? (size_t)1048588 : k->config->max_message + 65536);
+    snprintf(most, sizeof most, "%zu",
+             k->config->max_message + 65536 < 1048588 ? (size_t)1048588 : k->config->max_message + 65536);
     rd_kafka_NewTopic_set_config(t, "max.message.bytes", most);
     rd_kafka_NewTopic_set_config(t, "retention.ms", p->retention);
     if (p->compact)
@@ -40,7 +41,8 @@ static ferry_status judge(rd_kafka_event_t *event, char *why)
     for (size_t i = 0; i < n; i++) {
         rd_kafka_resp_err_t one = rd_kafka_topic_result_error(each[i]);
         if (one && one != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
-            ferry__why(why, "topic %s could not be created: %s", rd_kafka_topic_result_name(each[i]), rd_kafka_err2str(one));
+            ferry__why(why, "topic %s could not be created: %s", rd_kafka_topic_result_name(each[i]),
+                       rd_kafka_err2str(one));
             return ferry__kafka_status(one);
         }
     }
@@ -133,11 +135,13 @@ ferry_status ferry__kafka_create_replies(ferry__kafka *k, int *partitions, char 
 {
     plan p = {.partitions = k->set.replies, .retention = "600000"};
     snprintf(p.name, sizeof p.name, "%s", k->replies_name);
-    *partitions = ferry__kafka_partitions(k->calls, p.name, LOOK_MS);
+    /* Before it reads, by the reader itself: it is connected then, and knows the leaders that it will ask next. */
+    rd_kafka_t *rk = k->reader_topic ? k->calls : k->reader;
+    *partitions = ferry__kafka_partitions(rk, p.name, LOOK_MS);
     if (*partitions > 0)
         return FERRY_OK;
     ferry_status status = *partitions < 0 ? FERRY_UNAVAILABLE : create(k, &p, 1, why);
     if (*partitions < 0)
         ferry__why(why, "no answer from the brokers");
-    return status == FERRY_OK ? await(k, k->calls, p.name, partitions, why) : status;
+    return status == FERRY_OK ? await(k, rk, p.name, partitions, why) : status;
 }

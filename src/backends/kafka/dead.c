@@ -158,7 +158,8 @@ static bool refresh(ferry__kafka *k, ferry__dead_box *b, ferry__admin *a)
 {
     int64_t low = 0, high = 0;
     bool failed = false;
-    rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(k->browser, rd_kafka_topic_name(b->topic), 0, &low, &high, LOOK_MS);
+    rd_kafka_resp_err_t err =
+        rd_kafka_query_watermark_offsets(k->browser, rd_kafka_topic_name(b->topic), 0, &low, &high, LOOK_MS);
     if (err) {
         a->status = ferry__kafka_status(err);
         ferry__why(a->why, "%s: %s", rd_kafka_topic_name(b->topic), rd_kafka_err2str(err));
@@ -235,7 +236,8 @@ static bool find_boxes(ferry__kafka *k, ferry__admin *a)
     for (int i = 0; i < metadata->topic_cnt; i++) {
         char name[256];
         const char *topic = metadata->topics[i].topic, *dot = strrchr(topic, '.');
-        if (strncmp(topic, k->config->ns, ns) != 0 || topic[ns] != '.' || !dot || strcmp(dot, ".dead") != 0 || dot <= topic + ns)
+        if (strncmp(topic, k->config->ns, ns) != 0 || topic[ns] != '.' || !dot || strcmp(dot, ".dead") != 0 ||
+            dot <= topic + ns)
             continue;
         snprintf(name, sizeof name, "%.*s", (int)(dot - topic - (ptrdiff_t)ns - 1), topic + ns + 1);
         box_of(k, name);

@@ -8,7 +8,10 @@
 #include <string.h>
 
 enum { EVENTS = 2000 /* in one turn */ };
-enum { WAITING_MAX = 2000, WAITING_LOW = 1000 /* frames of a partition that wait here before it is paused, and goes on */ };
+enum {
+    WAITING_MAX = 2000,
+    WAITING_LOW = 1000 /* frames of a partition that wait here before it is paused, and goes on */
+};
 
 ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
 {
@@ -151,6 +154,14 @@ static bool repeated(ferry__kafka_group *g, const ferry__kafka_part *p, int64_t 
     return k->known && !ferry__known_take(k->known, &f->id, place, k->now_ms);
 }
 
+/* No memory for a message: all of its partition that waits is read again. */
+static void start_over(ferry__kafka_group *g, ferry__kafka_part *p)
+{
+    ferry__group_drop(g, p);
+    p->read = p->base;
+    rd_kafka_seek(g->handles[p->topic], p->partition, p->base, 0);
+}
+
 static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_message_t *m)
 {
     bool maybe;
@@ -164,11 +175,14 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
         ferry__given_mark(g, p, mark);
     if (!ours && !given)
         return;
-    ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms);
-    if (!f) { /* not ours, or no memory: what cannot be read is done with, or it would come for ever */
+    ferry_status why;
+    ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms, &why);
+    if (!f && why == FERRY_NO_MEMORY)
+        start_over(g, p);
+    else if (!f) /* not ours: done with, or it would come for ever */
         ferry__part_set(p, m->offset, FERRY__PART_DONE);
+    if (!f)
         return;
-    }
     f->tag[0] = (uint64_t)(uintptr_t)p;
     f->tag[1] = ferry__part_place(p, m->offset);
     if (given) {
@@ -304,7 +318,8 @@ static void resume_low(ferry__kafka_group *g)
 {
     for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
         ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        if (p->paused && p->owned && !p->leaving && p->waiting <= WAITING_LOW && p->top - p->base < FERRY__PART_SPAN / 2)
+        if (p->paused && p->owned && !p->leaving && p->waiting <= WAITING_LOW &&
+            p->top - p->base < FERRY__PART_SPAN / 2)
             pause(g, p, false);
     }
 }

@@ -29,7 +29,7 @@ typedef struct ferry__kafka       ferry__kafka;
 typedef struct ferry__kafka_group ferry__kafka_group;
 typedef struct ferry__kafka_part  ferry__kafka_part;
 
-extern const ferry__backend   ferry__kafka_backend;
+extern const ferry__backend   ferry__kafka_backend, ferry__kafkas_backend; /* the second by TLS */
 extern const ferry__abilities ferry__kafka_more;
 
 /* A topic that we produce to. One per name and producer, kept until close. */
@@ -157,7 +157,8 @@ void ferry__kafka_set_state(ferry__kafka *k, ferry__state state, ferry_status st
 ferry_status ferry__kafka_status(rd_kafka_resp_err_t err);
 
 /* send.c: producing and delivery reports. */
-int32_t ferry__kafka_pick(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque, void *note);
+int32_t ferry__kafka_pick(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque,
+                          void *note);
 ferry__kafka_topic *ferry__kafka_topic_get(ferry__kafka *k, rd_kafka_t *producer, const char *name);
 void ferry__kafka_send_frames(ferry__kafka *k);
 void ferry__kafka_send_replies(ferry__kafka *k);
@@ -173,6 +174,10 @@ void ferry__kafka_probe(ferry__kafka *k, ferry__kafka_target *t);
 void ferry__kafka_probe_event(ferry__kafka *k, rd_kafka_event_t *event);
 void ferry__kafka_tell_presences(ferry__kafka *k); /* in pump */
 ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *target); /* link's lock; NULL: no memory */
+
+/* close.c */
+void ferry__kafka_close(void *self);
+void ferry__kafka_abandon(void *self);
 
 /* admin.c */
 void ferry__kafka_admins(ferry__kafka *k);

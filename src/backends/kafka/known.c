@@ -57,7 +57,8 @@ static uint32_t *bucket(ferry__kafka_known *k, const ferry__id *id)
 static uint32_t *find(ferry__kafka_known *k, const ferry__id *id)
 {
     uint32_t *at = bucket(k, id);
-    while (*at != NONE && (k->ring[*at].id.serial != id->serial || memcmp(k->ring[*at].id.client, id->client, sizeof id->client) != 0))
+    while (*at != NONE &&
+           (k->ring[*at].id.serial != id->serial || memcmp(k->ring[*at].id.client, id->client, sizeof id->client) != 0))
         at = &k->ring[*at].chain;
     return at;
 }

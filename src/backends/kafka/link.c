@@ -67,8 +67,8 @@ static void run_start(ferry__kafka *k, ferry__kafka_job *job)
     s->status = ferry__kafka_create_replies(k, &s->partitions, s->why);
     if (s->status != FERRY_OK || k->reader_topic)
         return;
-    rd_kafka_resp_err_t err =
-        rd_kafka_query_watermark_offsets(k->reader, k->replies_name, our_partition(k, s->partitions), &low, &s->end, WATERMARK_MS);
+    rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(
+        k->reader, k->replies_name, our_partition(k, s->partitions), &low, &s->end, WATERMARK_MS);
     if (err) {
         s->status = ferry__kafka_status(err);
         ferry__why(s->why, "%s: %s", k->replies_name, rd_kafka_err2str(err));
@@ -161,7 +161,8 @@ void ferry__kafka_trouble(ferry__kafka *k, rd_kafka_event_t *event)
     rd_kafka_resp_err_t err = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
     ferry__log_print(k->up->log, LOG_NOTICE, "kafka: %s", text);
-    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || err == RD_KAFKA_RESP_ERR__AUTHENTICATION || err == RD_KAFKA_RESP_ERR__SSL)
+    if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+        err == RD_KAFKA_RESP_ERR__SSL)
         ferry__kafka_lost(k, ferry__kafka_status(err), text);
     else if (k->state != FERRY__UP && (err == RD_KAFKA_RESP_ERR__TRANSPORT || err == RD_KAFKA_RESP_ERR__RESOLVE))
         ferry__kafka_lost(k, FERRY_UNAVAILABLE, text);

@@ -4,7 +4,6 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { FIRST_MS = 2500, LAST_MS = 2000 };
@@ -83,12 +82,14 @@ void ferry__member_prepare(ferry__kafka_group *g)
     char why[FERRY_WHY_SIZE];
     prepare *p = ferry__zalloc(sizeof *p);
     g->prepare_at_ms = g->k->now_ms + PREPARE_AGAIN_MS;
-    rd_kafka_conf_t *conf = p ? ferry__kafka_conf(&g->k->set, g->k->config, FERRY__KAFKA_MEMBER, g->name, NULL, why) : NULL;
+    rd_kafka_conf_t *conf =
+        p ? ferry__kafka_conf(&g->k->set, g->k->config, FERRY__KAFKA_MEMBER, g->name, NULL, why) : NULL;
     if (!conf) {
         ferry__free(p);
         return;
     }
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_REBALANCE);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
+                                       RD_KAFKA_EVENT_REBALANCE);
     *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);
@@ -160,7 +161,7 @@ static void take_part(ferry__kafka_group *g, rd_kafka_topic_partition_t *at)
     bool kept = false;
     int topic = topic_of(g, at->topic);
     ferry__kafka_part *p = topic >= 0 ? ferry__group_part(g, topic, at->partition, true) : NULL;
-    char *metadata = at->metadata ? strndup(at->metadata, at->metadata_size) : NULL;
+    char *metadata = at->metadata ? ferry__strndup(at->metadata, at->metadata_size) : NULL;
     size_t up = p ? p->up : 0;
     if (p && ferry__part_take(p, at->offset, metadata, who(g->k), &kept)) {
         p->owned = true;
@@ -169,7 +170,7 @@ static void take_part(ferry__kafka_group *g, rd_kafka_topic_partition_t *at)
             g->posts_held -= up; /* those of another epoch settle elsewhere */
         at->offset = at->offset < 0 && !kept ? RD_KAFKA_OFFSET_BEGINNING : p->base;
     }
-    free(metadata);
+    ferry__free(metadata);
 }
 
 static void assigned(ferry__kafka *k, ferry__kafka_job *job, bool ran)
@@ -195,7 +196,10 @@ static void begin_assign(ferry__kafka_group *g, const rd_kafka_topic_partition_l
         rd_kafka_topic_partition_list_destroy(none);
         return;
     }
-    *a = (assign){.job = {.run = run_assign, .done = assigned}, .group = g, .rk = g->rk, .parts = rd_kafka_topic_partition_list_copy(parts)};
+    *a = (assign){.job = {.run = run_assign, .done = assigned},
+                  .group = g,
+                  .rk = g->rk,
+                  .parts = rd_kafka_topic_partition_list_copy(parts)};
     g->assigning = true;
     ferry__kafka_job_add(g->k, &a->job);
 }
@@ -428,7 +432,8 @@ void ferry__member_serve(ferry__kafka_group *g)
         g->state = FERRY__GROUP_GONE;
     else if (!g->intakes[0] && !g->intakes[1] && g->state == FERRY__GROUP_MEMBER)
         begin_leave(g);
-    else if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms && g->k->state == FERRY__UP)
+    else if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms &&
+             g->k->state == FERRY__UP)
         ferry__member_prepare(g);
     if (g->revoking && (g->state == FERRY__GROUP_MEMBER || g->state == FERRY__GROUP_LEAVING))
         serve_revoke(g);

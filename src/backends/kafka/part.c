@@ -150,7 +150,9 @@ static bool read_given(ferry__kafka_part *p, const char *list)
 
 const char *ferry__part_giver(const ferry__kafka_part *p, int64_t offset)
 {
-    return ferry__part_state(p, offset) == FERRY__PART_GIVEN ? p->givers[*cell(p, offset) / ATTEMPT % FERRY__PART_GIVERS] : "";
+    return ferry__part_state(p, offset) == FERRY__PART_GIVEN
+               ? p->givers[*cell(p, offset) / ATTEMPT % FERRY__PART_GIVERS]
+               : "";
 }
 
 /* Each of m was in the hands of a server that is gone: one attempt more. */
@@ -161,10 +163,11 @@ static void count_attempts(ferry__kafka_part *p)
             *cell(p, o) = (uint8_t)(*cell(p, o) + ATTEMPT);
 }
 
+/* Nobody's commit but ours in between, or none at all. */
 static bool same(const ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who)
 {
     const char *by = field(metadata, 'o');
-    return p->size > 0 && p->who == who && *by && strtoull(by, NULL, 16) == who && offset <= p->base;
+    return p->size > 0 && p->who == who && (offset < 0 || (*by && strtoull(by, NULL, 16) == who && offset <= p->base));
 }
 
 /* Our own commit was the last: what we know is newer than what it says. */
@@ -185,7 +188,8 @@ bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata
     p->up = 0;
     p->base = p->read = p->top = offset > 0 ? offset : 0;
     p->who = who;
-    if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) || !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
+    if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) ||
+        !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
         return false;
     read_givers(p, field(said, 'w'));
     if (!read_given(p, field(said, 'g')))
@@ -290,9 +294,12 @@ static char *print_given(const ferry__kafka_part *p, const char *us, char *to, c
     char names[FERRY__PART_GIVERS][FERRY__PART_MEMBER] = {{0}};
     const char *mark = ";g=";
     int count = 0;
-    for (int64_t o = p->base; o < p->top && count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
+    for (int64_t o = p->base;
+         o < p->top && count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
         int state = ferry__part_state(p, o);
-        const char *who = state == FERRY__PART_GIVEN ? ferry__part_giver(p, o) : state == FERRY__PART_UP && us ? us : NULL;
+        const char *who = state == FERRY__PART_GIVEN      ? ferry__part_giver(p, o)
+                          : state == FERRY__PART_UP && us ? us
+                                                          : NULL;
         int place = who ? giver_place(names, who) : -1;
         if (place < 0)
             continue;
@@ -305,13 +312,20 @@ static char *print_given(const ferry__kafka_part *p, const char *us, char *to, c
     return to;
 }
 
+static char *put(char *to, const char *text)
+{
+    size_t length = strlen(text);
+    memcpy(to, text, length);
+    return to + length;
+}
+
 void ferry__part_print(const ferry__kafka_part *p, const char *giver, char to[FERRY__PART_META])
 {
-    unsigned up = 1u << FERRY__PART_UP, done = 1u << FERRY__PART_DONE, maybe = 1u << FERRY__PART_MAYBE, given = 1u << FERRY__PART_GIVEN;
-    char *at = to;
-    at = stpcpy(at, "m=");
+    unsigned up = 1u << FERRY__PART_UP, done = 1u << FERRY__PART_DONE, maybe = 1u << FERRY__PART_MAYBE,
+             given = 1u << FERRY__PART_GIVEN;
+    char *at = put(to, "m=");
     at = print_bits(p, giver ? maybe : up | maybe, at);
-    at = stpcpy(at, ";d=");
+    at = put(at, ";d=");
     at = print_bits(p, giver ? done | up | given : done | given, at); /* g is read last and counts */
     at = print_given(p, giver, at, to + FERRY__PART_META);
     at = print_attempts(p, at, to + FERRY__PART_META);

@@ -30,8 +30,12 @@
 struct ferry__kafka_group;
 
 enum { FERRY__PART_NEW, FERRY__PART_MAYBE, FERRY__PART_UP, FERRY__PART_DONE, FERRY__PART_GIVEN };
-enum { FERRY__PART_SPAN = 8192 /* messages between base and top at most */, FERRY__PART_META = 4000,
-       FERRY__PART_GIVERS = 4, FERRY__PART_MEMBER = 120 };
+enum {
+    FERRY__PART_SPAN = 8192 /* messages between base and top at most */,
+    FERRY__PART_META = 4000,
+    FERRY__PART_GIVERS = 4,
+    FERRY__PART_MEMBER = 120
+};
 
 typedef struct ferry__kafka_part {
     ferry__node                node; /* in its group */

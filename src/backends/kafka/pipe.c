@@ -1,5 +1,4 @@
 /* pipe.c - the table of the transport, noting and upcalls; the rest is where kafka.h says. */
-#include "backends/kafka/dead.h"
 #include "backends/kafka/group.h"
 #include "backends/kafka/wire.h"
 #include "base/alloc.h"
@@ -8,8 +7,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-enum { CLOSE_MS = 3000, FLUSH_MS = 1000 };
 
 /* Called on librdkafka's threads. */
 static void ring(rd_kafka_t *rk, void *arg)
@@ -28,9 +25,9 @@ static void init(ferry__kafka *k)
 {
     ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
                                &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
-    ferry__list *lists[] = {&k->noted.replies,  &k->noted.moved,  &k->noted.intakes,  &k->passed.replies, &k->passed.moved,
-                            &k->passed.intakes, &k->targets,      &k->intakes,        &k->topics,         &k->groups,
-                            &k->presences};
+    ferry__list *lists[] = {&k->noted.replies, &k->noted.moved,    &k->noted.intakes, &k->passed.replies,
+                            &k->passed.moved,  &k->passed.intakes, &k->targets,       &k->intakes,
+                            &k->topics,        &k->groups,         &k->presences};
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
         ferry__frames_init(frames[i]);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -48,7 +45,8 @@ static rd_kafka_t *client(ferry__kafka *k, ferry__kafka_role role, char *why)
         return NULL;
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH);
     rd_kafka_conf_set_opaque(conf, k);
-    rd_kafka_t *rk = rd_kafka_new(role == FERRY__KAFKA_READER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why, FERRY_WHY_SIZE);
+    rd_kafka_t *rk =
+        rd_kafka_new(role == FERRY__KAFKA_READER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why, FERRY_WHY_SIZE);
     if (!rk)
         rd_kafka_conf_destroy(conf);
     return rk;
@@ -79,165 +77,6 @@ static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *c
     return FERRY_OK;
 }
 
-/* ---- closing ---- */
-
-static void drop_notes(ferry__list *list)
-{
-    for (ferry__node *n; (n = ferry__list_shift(list));)
-        ferry__kafka_note_free(FERRY__OF(n, ferry__kafka_note, node));
-}
-
-static void drop_memory(ferry__kafka *k)
-{
-    ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
-                               &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
-    for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
-        ferry__frames_drop(frames[i]);
-    ferry__list *notes[] = {&k->noted.replies, &k->noted.moved, &k->passed.replies, &k->passed.moved};
-    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++)
-        drop_notes(notes[i]);
-    for (ferry__node *n; (n = ferry__list_shift(&k->groups));)
-        ferry__group_free(FERRY__OF(n, ferry__kafka_group, node));
-    ferry__list_join(&k->intakes, &k->noted.intakes);
-    ferry__list_join(&k->intakes, &k->passed.intakes);
-    for (ferry__node *n; (n = ferry__list_shift(&k->intakes));)
-        ferry__free(FERRY__OF(n, ferry__kafka_intake, node));
-    for (ferry__node *n; (n = ferry__list_shift(&k->topics));)
-        ferry__free(FERRY__OF(n, ferry__kafka_topic, node));
-    for (ferry__node *n; (n = ferry__list_shift(&k->targets));) {
-        ferry__kafka_target *t = FERRY__OF(n, ferry__kafka_target, node);
-        ferry__frames_drop(&t->held);
-        ferry__free(t);
-    }
-    ferry__kafka_tell_presences(k);
-    ferry__free(k->scratch);
-    ferry__known_free(k->known);
-    ferry__kafka_settings_done(&k->set);
-    if (k->event >= 0)
-        close(k->event);
-}
-
-static bool groups_left(const ferry__kafka *k)
-{
-    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next)
-        if (FERRY__OF(n, ferry__kafka_group, node)->state != FERRY__GROUP_GONE)
-            return true;
-    return false;
-}
-
-static void leave_groups(ferry__kafka *k)
-{
-    int64_t end = ferry__now_ms() + CLOSE_MS;
-    for (ferry__node *n = k->intakes.next; n != &k->intakes; n = n->next)
-        FERRY__OF(n, ferry__kafka_intake, node)->source = NULL;
-    while (groups_left(k) && ferry__now_ms() < end) {
-        unsigned seen = ferry__bell_seen(&k->bell);
-        k->now_ms = ferry__now_ms();
-        ferry__kafka_backend.flush(k);
-        ferry__kafka_backend.step(k);
-        if (groups_left(k))
-            ferry__bell_sleep(&k->bell, seen, 20, false);
-    }
-}
-
-static void drain(rd_kafka_queue_t *queue)
-{
-    for (rd_kafka_event_t *event; queue && (event = rd_kafka_queue_poll(queue, 0)) != NULL;) {
-        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
-            for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event)) != NULL;)
-                if (m->_private)
-                    ferry__kafka_note_free(m->_private);
-        rd_kafka_event_destroy(event);
-    }
-}
-
-static void drop_queue(rd_kafka_queue_t **queue)
-{
-    if (!*queue)
-        return;
-    rd_kafka_queue_cb_event_enable(*queue, NULL, NULL);
-    drain(*queue);
-    rd_kafka_queue_destroy(*queue);
-    *queue = NULL;
-}
-
-static void await_empty(ferry__kafka *k, rd_kafka_t *rk, rd_kafka_queue_t *queue, int ms)
-{
-    int64_t end = ferry__now_ms() + ms;
-    while (rd_kafka_outq_len(rk) > 0 && ferry__now_ms() < end) {
-        unsigned seen = ferry__bell_seen(&k->bell);
-        drain(queue);
-        if (rd_kafka_outq_len(rk) > 0)
-            ferry__bell_sleep(&k->bell, seen, 10, false);
-    }
-}
-
-static void stop_producer(ferry__kafka *k, rd_kafka_t *rk, rd_kafka_queue_t *queue)
-{
-    if (!rk || !queue)
-        return;
-    await_empty(k, rk, queue, k->state == FERRY__UP ? FLUSH_MS : 0);
-    rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    await_empty(k, rk, queue, FLUSH_MS);
-}
-
-static void destroy_clients(ferry__kafka *k)
-{
-    for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
-        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
-        for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
-            if (g->handles[t])
-                rd_kafka_topic_destroy(g->handles[t]);
-        memset(g->handles, 0, sizeof g->handles);
-        ferry__group_drop_queue(g);
-        if (g->rk)
-            rd_kafka_destroy_flags(g->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-        g->rk = NULL;
-    }
-    if (k->reader_topic) {
-        rd_kafka_consume_stop(k->reader_topic, k->reader_partition);
-        rd_kafka_topic_destroy(k->reader_topic);
-    }
-    drop_queue(&k->reader_queue);
-    if (k->reader)
-        rd_kafka_destroy_flags(k->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    for (ferry__node *n = k->topics.next; n != &k->topics; n = n->next)
-        rd_kafka_topic_destroy(FERRY__OF(n, ferry__kafka_topic, node)->handle);
-    drop_queue(&k->posts_queue);
-    drop_queue(&k->calls_queue);
-    if (k->posts)
-        rd_kafka_destroy(k->posts);
-    if (k->calls)
-        rd_kafka_destroy(k->calls);
-}
-
-static void kafka_close(void *self)
-{
-    ferry__kafka *k = self;
-    if (!k->config)
-        return;
-    k->closing = true;
-    if (k->calls_queue)
-        leave_groups(k);
-    ferry__kafka_jobs_stop(k);
-    ferry__dead_done(k);
-    stop_producer(k, k->posts, k->posts_queue);
-    stop_producer(k, k->calls, k->calls_queue);
-    destroy_clients(k);
-    drop_memory(k);
-    k->config = NULL;
-}
-
-/* In a forked child: librdkafka's threads are not here, so its clients are left alone; only memory of ours goes. */
-static void kafka_abandon(void *self)
-{
-    ferry__kafka *k = self;
-    if (!k->config)
-        return;
-    k->closing = true;
-    drop_memory(k);
-}
-
 /* ---- noting ---- */
 
 static ferry_status kafka_listen(void *self, ferry__source *source)
@@ -252,7 +91,7 @@ static ferry_status kafka_listen(void *self, ferry__source *source)
     ferry__kafka_intake *in = ferry__zalloc(sizeof *in + strlen(source->name) + 1);
     if (!in)
         return FERRY_NO_MEMORY;
-    strcpy(in->service, source->name);
+    memcpy(in->service, source->name, strlen(source->name));
     in->source = source;
     in->lane = source->lane;
     source->data = in;
@@ -476,15 +315,6 @@ static void take_probes(ferry__kafka *k)
     }
 }
 
-static void free_gone(ferry__kafka *k)
-{
-    for (ferry__node *n = k->groups.next, *next; n != &k->groups; n = next) {
-        ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
-        next = n->next;
-        (void)g; /* frames of handlers that run point to its partitions: it stays until close */
-    }
-}
-
 static void kafka_step(void *self)
 {
     ferry__kafka *k = self;
@@ -506,13 +336,13 @@ static void kafka_step(void *self)
         k->more = ferry__group_poll(g) || k->more;
         ferry__group_serve(g);
     }
-    free_gone(k);
 }
 
 static const char *reason(ferry_status status, const ferry__kafka_target *t, char why[FERRY_WHY_SIZE])
 {
     if (status == FERRY_NO_SERVICE)
-        ferry__why(why, "nobody ever served '%s' here: start a server for it, or check the name and FERRY_URL", t->target->name);
+        ferry__why(why, "nobody ever served '%s' here: start a server for it, or check the name and FERRY_URL",
+                   t->target->name);
     else if (status == FERRY_TOO_BIG)
         ferry__why(why, "the broker refuses a message of this size (max.message.bytes of topic %s)", t->topic_name);
     else
@@ -620,30 +450,16 @@ const ferry__abilities ferry__kafka_more = {
     .admin = kafka_admin,
 };
 
-const ferry__backend ferry__kafka_backend = {
-    .scheme = "kafka",
-    .about = "Apache Kafka, by librdkafka",
-    .state_size = sizeof(ferry__kafka),
-    .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE,
-    .settings = ferry__kafka_setting_table,
-    .more = &ferry__kafka_more,
-    .open = kafka_open,
-    .close = kafka_close,
-    .abandon = kafka_abandon,
-    .listen = kafka_listen,
-    .unlisten = kafka_unlisten,
-    .credit = kafka_credit,
-    .send = kafka_send,
-    .flush = kafka_flush,
-    .settle = kafka_settle,
-    .retry = kafka_retry,
-    .bury = kafka_bury,
-    .hand_back = kafka_hand_back,
-    .wait = kafka_wait,
-    .wake = kafka_wake,
-    .step = kafka_step,
-    .pump = kafka_pump,
-    .probe = kafka_probe,
-    .next_ms = kafka_next_ms,
-    .fd = kafka_fd,
-};
+#define TABLE(name, text)                                                                                              \
+    {                                                                                                                  \
+        .scheme = name, .about = text, .state_size = sizeof(ferry__kafka),                                             \
+        .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE, .settings = ferry__kafka_setting_table,             \
+        .more = &ferry__kafka_more, .open = kafka_open, .close = ferry__kafka_close, .abandon = ferry__kafka_abandon,  \
+        .listen = kafka_listen, .unlisten = kafka_unlisten, .credit = kafka_credit, .send = kafka_send,                \
+        .flush = kafka_flush, .settle = kafka_settle, .retry = kafka_retry, .bury = kafka_bury,                        \
+        .hand_back = kafka_hand_back, .wait = kafka_wait, .wake = kafka_wake, .step = kafka_step, .pump = kafka_pump,  \
+        .probe = kafka_probe, .next_ms = kafka_next_ms, .fd = kafka_fd,                                                \
+    }
+
+const ferry__backend ferry__kafka_backend = TABLE("kafka", "Apache Kafka, by librdkafka");
+const ferry__backend ferry__kafkas_backend = TABLE("kafkas", "Apache Kafka by TLS");

@@ -27,7 +27,8 @@ ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *targ
     t->target = target;
     ferry__frames_init(&t->held);
     snprintf(t->group_name, sizeof t->group_name, "%s.%.*s", k->config->ns, 100, target->name);
-    snprintf(t->topic_name, sizeof t->topic_name, "%.200s.%s", t->group_name, target->lane == FERRY__POSTS ? "posts" : "calls");
+    snprintf(t->topic_name, sizeof t->topic_name, "%.200s.%s", t->group_name,
+             target->lane == FERRY__POSTS ? "posts" : "calls");
     ferry__list_append(&k->targets, &t->node);
     target->data = t;
     return t;
@@ -108,7 +109,8 @@ static void members_known(ferry__kafka *k, ferry__kafka_target *t, rd_kafka_even
 {
     size_t n = 0;
     const rd_kafka_DescribeConsumerGroups_result_t *r = rd_kafka_event_DescribeConsumerGroups_result(event);
-    const rd_kafka_ConsumerGroupDescription_t **groups = r ? rd_kafka_DescribeConsumerGroups_result_groups(r, &n) : NULL;
+    const rd_kafka_ConsumerGroupDescription_t **groups =
+        r ? rd_kafka_DescribeConsumerGroups_result_groups(r, &n) : NULL;
     if (n != 1 || rd_kafka_ConsumerGroupDescription_error(groups[0])) {
         again(k, t);
         return;

@@ -15,7 +15,8 @@ enum { RUN = 16 /* messages without a key that go to one partition in a row */ }
 /* ---- topics ---- */
 
 /* Partition numbers are not ours to know: the count comes from the brokers with the topic. */
-int32_t ferry__kafka_pick(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque, void *note)
+int32_t ferry__kafka_pick(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque,
+                          void *note)
 {
     const ferry__kafka_note *n = note;
     (void)topic;
@@ -73,8 +74,8 @@ static void *scratch(ferry__kafka *k, size_t size)
     return k->scratch;
 }
 
-static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *topic, const ferry__frame *f, const void *key, size_t length,
-                                          ferry__kafka_note *n)
+static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *topic, const ferry__frame *f,
+                                          const void *key, size_t length, ferry__kafka_note *n)
 {
     size_t size = ferry__wire_packed(f);
     void *bytes = scratch(k, size);
@@ -86,18 +87,30 @@ static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *top
     return rd_kafka_last_error();
 }
 
-static rd_kafka_resp_err_t produce_open(rd_kafka_t *rk, rd_kafka_topic_t *topic, ferry__frame *f, int64_t due_ms, ferry__kafka_note *n)
+static void field(ferry__wire_post *p, rd_kafka_vtype_t type, const void *data, size_t length)
 {
-    rd_kafka_headers_t *headers = ferry__wire_headers(f, due_ms);
-    if (!headers)
-        return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
-    const void *key = f->key.at ? f->data + f->key.at : NULL;
-    rd_kafka_resp_err_t err = rd_kafka_producev(
-        rk, RD_KAFKA_V_RKT(topic), RD_KAFKA_V_PARTITION(RD_KAFKA_PARTITION_UA), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_VALUE(ferry__frame_body(f), f->body.length), RD_KAFKA_V_KEY(key, f->key.length), RD_KAFKA_V_HEADERS(headers),
-        RD_KAFKA_V_OPAQUE(n), RD_KAFKA_V_END);
-    if (err)
-        rd_kafka_headers_destroy(headers);
+    rd_kafka_vu_t *v = &p->fields[p->count++];
+    v->vtype = type;
+    v->u.mem.ptr = (void *)(uintptr_t)data;
+    v->u.mem.size = length;
+}
+
+static rd_kafka_resp_err_t produce_open(rd_kafka_t *rk, rd_kafka_topic_t *topic, ferry__frame *f, int64_t due_ms,
+                                        ferry__kafka_note *n)
+{
+    ferry__wire_post p;
+    ferry__wire_headers(&p, f, due_ms);
+    field(&p, RD_KAFKA_VTYPE_VALUE, ferry__frame_body(f), f->body.length);
+    field(&p, RD_KAFKA_VTYPE_KEY, f->key.at ? f->data + f->key.at : NULL, f->key.length);
+    p.fields[p.count].vtype = RD_KAFKA_VTYPE_RKT;
+    p.fields[p.count++].u.rkt = topic;
+    p.fields[p.count].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
+    p.fields[p.count++].u.i = RD_KAFKA_MSG_F_COPY;
+    p.fields[p.count].vtype = RD_KAFKA_VTYPE_OPAQUE;
+    p.fields[p.count++].u.ptr = n;
+    rd_kafka_error_t *error = rd_kafka_produceva(rk, p.fields, p.count);
+    rd_kafka_resp_err_t err = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_error_destroy(error);
     return err;
 }
 
@@ -242,7 +255,8 @@ static rd_kafka_resp_err_t produce_moved(ferry__kafka *k, ferry__kafka_note *n)
     char id[FERRY__ID_TEXT + 24];
     ferry__id_print(&n->frame->id, id); /* and the time: the tombstone of one that was sent back must not fall on its next burial */
     snprintf(id + strlen(id), 24, "/%llx", (unsigned long long)n->due_ms);
-    if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, n->room + strlen(n->room) + 1, n->length, id, strlen(id), n) == 0)
+    if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, n->room + strlen(n->room) + 1,
+                         n->length, id, strlen(id), n) == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     return rd_kafka_last_error();
 }
@@ -271,7 +285,8 @@ void ferry__kafka_send_mark(ferry__kafka *k, ferry__kafka_part *p, int64_t offse
     int length = snprintf(text, sizeof text, "%lld", (long long)offset);
     if (n)
         n->purpose = FERRY__KAFKA_MARKED;
-    if (n && rd_kafka_produce(t->handle, p->partition, RD_KAFKA_MSG_F_COPY, text, (size_t)length, FERRY__WIRE_MARK, strlen(FERRY__WIRE_MARK), n) == 0)
+    if (n && rd_kafka_produce(t->handle, p->partition, RD_KAFKA_MSG_F_COPY, text, (size_t)length, FERRY__WIRE_MARK,
+                              strlen(FERRY__WIRE_MARK), n) == 0)
         return;
     ferry__free(n);
     k->settled_now++;
@@ -289,7 +304,11 @@ static void sent(ferry__kafka *k, const rd_kafka_message_t *m, ferry__kafka_note
         n->target->topic = NULL;
     if (m->err && status == FERRY_UNAVAILABLE)
         ferry__kafka_lost(k, status, rd_kafka_err2str(m->err));
-    ferry__kafka_refuse(k, f, !m->err ? FERRY__ACCEPTED : never_left || status == FERRY_TOO_BIG ? FERRY__REFUSED : FERRY__LOST, status);
+    ferry__kafka_refuse(k, f,
+                        !m->err                                 ? FERRY__ACCEPTED
+                        : never_left || status == FERRY_TOO_BIG ? FERRY__REFUSED
+                                                                : FERRY__LOST,
+                        status);
     ferry__kafka_note_free(n);
 }
 

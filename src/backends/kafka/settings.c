@@ -8,14 +8,15 @@
 #include <strings.h>
 
 const ferry__setting ferry__kafka_setting_table[] = {
-    {"session", FERRY__MS, "6s", 100, 1800000, NULL, "a server that was not heard of for so long is dead; the broker has bounds of its own"},
+    {"session", FERRY__MS, "6s", 100, 1800000, NULL,
+     "a server that was not heard of for so long is dead; the broker has bounds of its own"},
     {"heartbeat", FERRY__MS, NULL, 10, 600000, NULL, "how often a server is heard of [a third of `session`]"},
-    {"move", FERRY__MS, "1s", 0, 600000, NULL, "how long a partition that moves to another server waits for posts in handlers"},
+    {"move", FERRY__MS, "1s", 0, 600000, NULL,
+     "how long a partition that moves to another server waits for posts in handlers"},
     {"replies", FERRY__NUMBER, "16", 1, 1024, NULL, "partitions of the topic of answers, when it is created"},
     {"replication", FERRY__NUMBER, "0", 0, 32, NULL, "copies of each topic that is created; 0: what the broker says"},
     {"posts_ahead", FERRY__NUMBER, "64", 1, 4096, NULL,
      "posts a server holds whose handling is not committed yet: so many are handled twice when it is killed"},
-    {"tls", FERRY__FLAG, "no", 0, 0, NULL, "connect by TLS, certificate and host name verified"},
     {"ca", FERRY__TEXT, NULL, 0, 0, NULL, "file of the authorities that are trusted [the system's]"},
     {"cert", FERRY__TEXT, NULL, 0, 0, NULL, "file of our certificate, PEM"},
     {"key", FERRY__TEXT, NULL, 0, 0, NULL, "file of its key, PEM"},
@@ -23,7 +24,8 @@ const ferry__setting ferry__kafka_setting_table[] = {
     {"verify", FERRY__FLAG, "yes", 0, 0, NULL, "no: any certificate passes; for tests only, and it is logged"},
     {"sasl", FERRY__CHOICE, "none", 0, 0, "none|plain|scram-256|scram-512|oauthbearer",
      "how to log in; user and password are the URL's [plain if it has them]"},
-    {"token_file", FERRY__TEXT, NULL, 0, 0, NULL, "for oauthbearer: a file with the token, read again whenever a new one is needed"},
+    {"token_file", FERRY__TEXT, NULL, 0, 0, NULL,
+     "for oauthbearer: a file with the token, read again whenever a new one is needed"},
     {"kafka.*", FERRY__TEXT, NULL, 0, 0, NULL, "any setting of librdkafka, e.g. kafka.compression.codec=lz4"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };
@@ -62,7 +64,7 @@ static ferry_status add_security(ferry__kafka_settings *s, const ferry__url *url
 {
     static const char *const mechanisms[] = {NULL, "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"};
     const ferry__setting *t = ferry__kafka_setting_table;
-    bool tls = ferry__url_number(url, t, "tls") != 0, good = true;
+    bool tls = strcmp(url->scheme, "kafkas") == 0, good = true;
     const char *mechanism = mechanisms[ferry__url_number(url, t, "sasl")];
     if (!mechanism && url->user)
         mechanism = "PLAIN";
@@ -70,10 +72,13 @@ static ferry_status add_security(ferry__kafka_settings *s, const ferry__url *url
     if (mechanism)
         good = good && add(s, "sasl.mechanisms", mechanism);
     if (mechanism && strcmp(mechanism, "OAUTHBEARER") != 0)
-        good = good && add(s, "sasl.username", url->user ? url->user : "") && add(s, "sasl.password", url->password ? url->password : "");
+        good = good && add(s, "sasl.username", url->user ? url->user : "") &&
+               add(s, "sasl.password", url->password ? url->password : "");
     if (tls)
-        good = good && add_option(s, url, "ca", "ssl.ca.location") && add_option(s, url, "cert", "ssl.certificate.location") &&
-               add_option(s, url, "key", "ssl.key.location") && add_option(s, url, "key_password", "ssl.key.password") &&
+        good = good && add_option(s, url, "ca", "ssl.ca.location") &&
+               add_option(s, url, "cert", "ssl.certificate.location") &&
+               add_option(s, url, "key", "ssl.key.location") &&
+               add_option(s, url, "key_password", "ssl.key.password") &&
                add(s, "enable.ssl.certificate.verification", ferry__url_number(url, t, "verify") ? "true" : "false") &&
                add(s, "ssl.endpoint.identification.algorithm", ferry__url_number(url, t, "verify") ? "https" : "none");
     const char *file = ferry__url_text(url, t, "token_file");
@@ -88,8 +93,16 @@ static ferry_status add_security(ferry__kafka_settings *s, const ferry__url *url
 
 static bool ours(const char *name)
 {
-    static const char *const names[] = {"bootstrap.servers", "metadata.broker.list", "group.id", "enable.auto.commit", "enable.auto.offset.store",
-                                        "enable.idempotence", "transactional.id", "opaque", "client.id", "partition.assignment.strategy"};
+    static const char *const names[] = {"bootstrap.servers",
+                                        "metadata.broker.list",
+                                        "group.id",
+                                        "enable.auto.commit",
+                                        "enable.auto.offset.store",
+                                        "enable.idempotence",
+                                        "transactional.id",
+                                        "opaque",
+                                        "client.id",
+                                        "partition.assignment.strategy"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -139,10 +152,12 @@ static ferry_status add_foreign(ferry__kafka_settings *s, const ferry__url *url,
 
 static ferry_status add_common(ferry__kafka_settings *s, const ferry__config *config, const ferry__url *url, char *why)
 {
-    bool good = add(s, "bootstrap.servers", *url->hosts ? url->hosts : "127.0.0.1:9092") && add(s, "client.id", config->name ? config->name : "ferry") &&
-                add(s, "socket.nagle.disable", "true") && add(s, "socket.keepalive.enable", "true") &&
+    bool good = add(s, "bootstrap.servers", *url->hosts ? url->hosts : "127.0.0.1:9092") &&
+                add(s, "client.id", config->name ? config->name : "ferry") && add(s, "socket.nagle.disable", "true") &&
+                add(s, "socket.keepalive.enable", "true") &&
                 add_number(s, "reconnect.backoff.ms", config->backoff_ms) &&
-                add_number(s, "reconnect.backoff.max.ms", config->backoff_max_ms > config->backoff_ms ? config->backoff_max_ms : config->backoff_ms) &&
+                add_number(s, "reconnect.backoff.max.ms",
+                           config->backoff_max_ms > config->backoff_ms ? config->backoff_max_ms : config->backoff_ms) &&
                 add(s, "topic.metadata.propagation.max.ms", "1000") && add(s, "log_level", "3") &&
                 add(s, "broker.address.family", "any");
     if (!good)
@@ -150,7 +165,8 @@ static ferry_status add_common(ferry__kafka_settings *s, const ferry__config *co
     return good ? FERRY_OK : FERRY_NO_MEMORY;
 }
 
-ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__config *config, const ferry__url *url, char *why)
+ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__config *config, const ferry__url *url,
+                                        char *why)
 {
     const ferry__setting *t = ferry__kafka_setting_table;
     s->session_ms = (int)ferry__url_number(url, t, "session");
@@ -200,20 +216,43 @@ typedef struct pair {
     const char *name, *value;
 } pair;
 
-static const pair calls[] = {{"linger.ms", "0"}, {"acks", "1"}, {"message.send.max.retries", "0"}, {"message.timeout.ms", "30000"},
-                             {"queue.buffering.max.messages", "1000000"}, {NULL, NULL}};
-static const pair posts[] = {{"linger.ms", "0"}, {"acks", "all"}, {"enable.idempotence", "true"}, {"message.timeout.ms", "60000"},
-                             {"queue.buffering.max.messages", "1000000"}, {NULL, NULL}};
-static const pair reader[] = {{"enable.auto.commit", "false"}, {"fetch.error.backoff.ms", "10"}, {"check.crcs", "false"},
-                              {"fetch.wait.max.ms", "500"}, {"queued.min.messages", "10000"}, {"enable.partition.eof", "false"},
-                              {"isolation.level", "read_uncommitted"}, {NULL, NULL}};
-static const pair member[] = {{"enable.auto.commit", "false"}, {"enable.auto.offset.store", "false"}, {"auto.offset.reset", "earliest"},
-                              {"fetch.error.backoff.ms", "10"}, {"queued.min.messages", "1000"}, {"fetch.wait.max.ms", "500"},
-                              {"partition.assignment.strategy", "cooperative-sticky"}, {"max.poll.interval.ms", "86400000"},
-                              {"isolation.level", "read_uncommitted"}, {"allow.auto.create.topics", "false"}, {NULL, NULL}};
+static const pair calls[] = {{"linger.ms", "0"},
+                             {"acks", "1"},
+                             {"message.send.max.retries", "0"},
+                             {"message.timeout.ms", "30000"},
+                             {"queue.buffering.max.messages", "1000000"},
+                             {NULL, NULL}};
+static const pair posts[] = {{"linger.ms", "0"},
+                             {"acks", "all"},
+                             {"enable.idempotence", "true"},
+                             {"message.timeout.ms", "60000"},
+                             {"queue.buffering.max.messages", "1000000"},
+                             {NULL, NULL}};
+static const pair reader[] = {{"enable.auto.commit", "false"},
+                              {"fetch.error.backoff.ms", "10"},
+                              {"check.crcs", "false"},
+                              {"fetch.wait.max.ms", "500"},
+                              {"queued.min.messages", "10000"},
+                              {"enable.partition.eof", "false"},
+                              {"isolation.level", "read_uncommitted"},
+                              {NULL, NULL}};
+static const pair member[] = {{"enable.auto.commit", "false"},
+                              {"enable.auto.offset.store", "false"},
+                              {"auto.offset.reset", "earliest"},
+                              {"fetch.error.backoff.ms", "10"},
+                              {"queued.min.messages", "1000"},
+                              {"fetch.wait.max.ms", "500"},
+                              {"partition.assignment.strategy", "cooperative-sticky"},
+                              {"max.poll.interval.ms", "86400000"},
+                              {"isolation.level", "read_uncommitted"},
+                              {"allow.auto.create.topics", "false"},
+                              {NULL, NULL}};
 
-static const pair browser[] = {{"enable.auto.commit", "false"}, {"fetch.wait.max.ms", "10"}, {"enable.partition.eof", "true"},
-                               {"fetch.error.backoff.ms", "10"}, {NULL, NULL}};
+static const pair browser[] = {{"enable.auto.commit", "false"},
+                               {"fetch.wait.max.ms", "10"},
+                               {"enable.partition.eof", "true"},
+                               {"fetch.error.backoff.ms", "10"},
+                               {NULL, NULL}};
 
 /* librdkafka's texts quote values: not those of secrets. */
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *why)
@@ -246,6 +285,10 @@ static bool set_number(rd_kafka_conf_t *conf, const char *name, int64_t value, c
     return set(conf, name, text, why);
 }
 
+/* librdkafka sends heartbeats, and goes on with a join, when its main thread comes round: once a second if it has no timer that is
+ * shorter. The one for statistics, which nobody takes, is such a timer. */
+enum { TICK_MS = 200 };
+
 static bool set_sizes(rd_kafka_conf_t *conf, const ferry__config *config, bool producer, char *why)
 {
     int64_t most = (int64_t)config->max_message + 65536;
@@ -262,8 +305,8 @@ static void set_partitioner(rd_kafka_conf_t *conf, ferry__kafka_picker *pick)
     rd_kafka_conf_set_default_topic_conf(conf, topic); /* before settings of topics, which would make it void */
 }
 
-rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role, const char *group,
-                                   ferry__kafka_picker *pick, char *why)
+rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role,
+                                   const char *group, ferry__kafka_picker *pick, char *why)
 {
     static const pair *const roles[] = {calls, posts, reader, member, browser};
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -272,8 +315,10 @@ rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__
         set_partitioner(conf, pick);
     bool good = set_pairs(conf, roles[role], why) && set_sizes(conf, config, producer, why);
     if (role == FERRY__KAFKA_MEMBER)
-        good = good && set(conf, "group.id", group, why) && set_number(conf, "session.timeout.ms", s->session_ms, why) &&
-               set_number(conf, "heartbeat.interval.ms", s->heartbeat_ms, why);
+        good = good && set(conf, "group.id", group, why) &&
+               set_number(conf, "session.timeout.ms", s->session_ms, why) &&
+               set_number(conf, "heartbeat.interval.ms", s->heartbeat_ms, why) &&
+               set_number(conf, "statistics.interval.ms", s->heartbeat_ms < TICK_MS ? s->heartbeat_ms : TICK_MS, why);
     for (size_t i = 0; good && i < s->count; i++)
         good = set(conf, s->pairs[i].name, s->pairs[i].value, why);
     rd_kafka_conf_set_log_cb(conf, NULL);

@@ -22,17 +22,24 @@ typedef struct ferry__kafka_settings {
 } ferry__kafka_settings;
 
 /* INVALID with the reason, without secrets: also what librdkafka says against a name or a value. */
-ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__config *config, const ferry__url *url, char *why);
+ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__config *config, const ferry__url *url,
+                                        char *why);
 void         ferry__kafka_settings_done(ferry__kafka_settings *s);
 
 /* What a client is for. */
-typedef enum ferry__kafka_role { FERRY__KAFKA_CALLS, FERRY__KAFKA_POSTS, FERRY__KAFKA_READER, FERRY__KAFKA_MEMBER,
-                               FERRY__KAFKA_BROWSER } ferry__kafka_role;
+typedef enum ferry__kafka_role {
+    FERRY__KAFKA_CALLS,
+    FERRY__KAFKA_POSTS,
+    FERRY__KAFKA_READER,
+    FERRY__KAFKA_MEMBER,
+    FERRY__KAFKA_BROWSER
+} ferry__kafka_role;
 
-typedef int32_t ferry__kafka_picker(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count, void *opaque, void *note);
+typedef int32_t ferry__kafka_picker(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count,
+                                    void *opaque, void *note);
 
 /* A configuration of that role; NULL with the reason. group: MEMBER only. pick: the partition of a message, producers only. */
-rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role, const char *group,
-                                   ferry__kafka_picker *pick, char *why);
+rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role,
+                                   const char *group, ferry__kafka_picker *pick, char *why);
 
 #endif

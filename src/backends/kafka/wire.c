@@ -12,7 +12,8 @@ enum { DEADLINE_AT = 32 /* in a packed frame, pack.c */ };
 static const struct {
     const char *name;
     ferry_verb verb;
-} verbs[] = {{"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
+} verbs[] = {
+    {"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 
 int64_t ferry__wire_mark(const rd_kafka_message_t *m)
@@ -50,10 +51,9 @@ static int64_t age_ms(const rd_kafka_message_t *m)
     return at <= 0 || age < 0 ? 0 : age;
 }
 
-static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms)
+static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms, ferry_status *why)
 {
-    ferry_status why;
-    ferry__frame *f = m->payload ? ferry__frame_unpack(m->payload, m->len, &why) : NULL;
+    ferry__frame *f = m->payload ? ferry__frame_unpack(m->payload, m->len, why) : NULL;
     if (!f)
         return NULL;
     if (f->deadline_ms > 0) {
@@ -66,7 +66,8 @@ static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms)
 
 ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m)
 {
-    ferry__frame *f = unpack(m, 0);
+    ferry_status why;
+    ferry__frame *f = unpack(m, 0, &why);
     if (f && f->kind == FERRY__REPLY)
         return f;
     ferry__frame_unref(f);
@@ -75,47 +76,50 @@ ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m)
 
 /* ---- posts ---- */
 
-static bool add(rd_kafka_headers_t *h, const char *name, const void *value, size_t length)
+static void add(ferry__wire_post *p, const char *name, const void *value, size_t length)
 {
-    return rd_kafka_header_add(h, name, -1, value, (ssize_t)length) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_vu_t *v = &p->fields[p->count++];
+    v->vtype = RD_KAFKA_VTYPE_HEADER;
+    v->u.header.name = name;
+    v->u.header.val = value;
+    v->u.header.size = (ssize_t)length;
 }
 
-static bool add_slice(rd_kafka_headers_t *h, const char *name, const ferry__frame *f, ferry__slice s)
+static void add_slice(ferry__wire_post *p, const char *name, const ferry__frame *f, ferry__slice s)
 {
-    return !s.at || add(h, name, f->data + s.at, s.length);
+    if (s.at)
+        add(p, name, f->data + s.at, s.length);
 }
 
-static bool add_number(rd_kafka_headers_t *h, const char *name, int64_t value)
+static void add_number(ferry__wire_post *p, const char *name, int64_t value)
 {
-    char text[24];
-    return add(h, name, text, (size_t)snprintf(text, sizeof text, "%" PRId64, value));
+    char *text = p->numbers[p->used++];
+    if (value)
+        add(p, name, text, (size_t)snprintf(text, sizeof p->numbers[0], "%" PRId64, value));
 }
 
-static bool add_all(rd_kafka_headers_t *h, const ferry__frame *f, int64_t due_ms)
+void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms)
 {
-    char id[FERRY__ID_TEXT];
     const char *verb = "post", *type = ferry__frame_text(f, f->content_type);
-    ferry__id_print(&f->id, id);
+    p->count = p->used = 0;
+    ferry__id_print(&f->id, p->id);
     for (size_t i = 0; i < VERBS; i++)
         if (verbs[i].verb == (ferry_verb)f->verb)
             verb = verbs[i].name;
     type = *type ? type : "application/msgpack";
-    return add(h, "content-type", type, strlen(type)) && add(h, "ce_specversion", "1.0", 3) && add(h, "ce_id", id, strlen(id)) &&
-           add_slice(h, "ce_type", f, f->route) && add_slice(h, "ce_source", f, f->source) && add(h, "ferry-verb", verb, strlen(verb)) &&
-           add_number(h, "ferry-time", f->time_ms) && add_slice(h, "ferry-correlation", f, f->correlation) &&
-           add_slice(h, "ferry-idempotency-key", f, f->idempotency_key) && add_slice(h, "ferry-headers", f, f->headers) &&
-           (f->partition == 0 || add_number(h, "ferry-partition", f->partition)) &&
-           (f->attempt == 0 || add_number(h, "ferry-attempt", f->attempt)) && (due_ms == 0 || add_number(h, "ferry-due", due_ms));
-}
-
-rd_kafka_headers_t *ferry__wire_headers(const ferry__frame *f, int64_t due_ms)
-{
-    rd_kafka_headers_t *h = rd_kafka_headers_new(16);
-    if (h && add_all(h, f, due_ms))
-        return h;
-    if (h)
-        rd_kafka_headers_destroy(h);
-    return NULL;
+    add(p, "content-type", type, strlen(type));
+    add(p, "ce_specversion", "1.0", 3);
+    add(p, "ce_id", p->id, strlen(p->id));
+    add_slice(p, "ce_type", f, f->route);
+    add_slice(p, "ce_source", f, f->source);
+    add(p, "ferry-verb", verb, strlen(verb));
+    add_number(p, "ferry-time", f->time_ms);
+    add_slice(p, "ferry-correlation", f, f->correlation);
+    add_slice(p, "ferry-idempotency-key", f, f->idempotency_key);
+    add_slice(p, "ferry-headers", f, f->headers);
+    add_number(p, "ferry-partition", f->partition);
+    add_number(p, "ferry-attempt", f->attempt);
+    add_number(p, "ferry-due", due_ms);
 }
 
 /* A header as a text of ours; librdkafka puts a NUL behind each value. NULL: not there. */
@@ -151,14 +155,17 @@ static uint8_t verb_of(const rd_kafka_headers_t *h)
     return FERRY_POST;
 }
 
-static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms)
+static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms, ferry_status *why)
 {
     rd_kafka_headers_t *h = NULL;
     char key[256];
     rd_kafka_message_headers(m, &h);
-    ferry__parts parts = {.route = clean(text(h, "ce_type", NULL)), .correlation = clean(text(h, "ferry-correlation", NULL)),
-                          .idempotency_key = clean(text(h, "ferry-idempotency-key", NULL)), .source = clean(text(h, "ce_source", NULL)),
-                          .content_type = clean(text(h, "content-type", NULL)), .body = m->payload ? m->payload : "",
+    ferry__parts parts = {.route = clean(text(h, "ce_type", NULL)),
+                          .correlation = clean(text(h, "ferry-correlation", NULL)),
+                          .idempotency_key = clean(text(h, "ferry-idempotency-key", NULL)),
+                          .source = clean(text(h, "ce_source", NULL)),
+                          .content_type = clean(text(h, "content-type", NULL)),
+                          .body = m->payload ? m->payload : "",
                           .body_length = m->payload ? m->len : 0};
     const char *id = text(h, "ce_id", NULL);
     ferry__id read_id;
@@ -173,8 +180,10 @@ static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms)
     }
     parts.headers = text(h, "ferry-headers", &parts.headers_length);
     ferry__frame *f = ferry__frame_new(FERRY__POST, &parts);
-    if (!f)
+    if (!f) {
+        *why = FERRY_NO_MEMORY;
         return NULL;
+    }
     f->id = read_id;
     f->verb = verb_of(h);
     f->time_ms = number(h, "ferry-time");
@@ -184,11 +193,13 @@ static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms)
     return f;
 }
 
-ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms)
+ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms,
+                                  ferry_status *why)
 {
+    *why = FERRY_PROTOCOL;
     if (!call)
-        return read_post(m, due_ms);
-    ferry__frame *f = unpack(m, now_ms);
+        return read_post(m, due_ms, why);
+    ferry__frame *f = unpack(m, now_ms, why);
     if (f && f->kind == FERRY__CALL)
         return f;
     ferry__frame_unref(f);

@@ -16,11 +16,21 @@ int64_t ferry__wire_mark(const rd_kafka_message_t *m);
 size_t ferry__wire_packed(const ferry__frame *f);
 void   ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms); /* the deadline as the time that is left */
 
-/* NULL: nothing of ours, or no memory. due_ms: of one that is to be retried, wall clock. */
-ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms);
+/* NULL: nothing of ours, or NO_MEMORY in *why. due_ms: of one that is to be retried, wall clock. */
+ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms,
+                                  ferry_status *why);
 ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m);
 
-/* NULL: no memory. due_ms 0: none. */
-rd_kafka_headers_t *ferry__wire_headers(const ferry__frame *f, int64_t due_ms);
+enum { FERRY__WIRE_FIELDS = 16 };
+
+/* Headers as librdkafka takes them, and the texts they point to. It copies them: with a list of its own it would have to be known
+ * who frees that after a failure, and before 2.12 both do. */
+typedef struct ferry__wire_post {
+    rd_kafka_vu_t fields[FERRY__WIRE_FIELDS + 8];
+    size_t        count;
+    char          id[FERRY__ID_TEXT], numbers[4][24];
+    size_t        used;
+} ferry__wire_post;
+void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms); /* 0: not to be retried */
 
 #endif
