@@ -176,6 +176,15 @@ static bool see_to(const char *path, bool write)
 
 /* ---- All pages ------------------------------------------------------------------------------------------------------ */
 
+/* Schemes of one transport ("redis", "rediss") share a table. */
+static bool stands_elsewhere(const struct table *t)
+{
+    for (const struct table *o = tables; o->name; o++)
+        if (o != t && o->settings && o->settings == t->settings && o->found)
+            return true;
+    return false;
+}
+
 static bool see_to_all(const char *folder, bool write)
 {
     DIR *d = opendir(folder);
@@ -190,7 +199,7 @@ static bool see_to_all(const char *folder, bool write)
     if (d)
         closedir(d);
     for (struct table *t = tables; t->name && d; t++)
-        if (!t->found)
+        if (!t->found && !stands_elsewhere(t))
             good = complain(t->name, "has no table in any page");
     return good;
 }

@@ -31,8 +31,10 @@ static bool answers(void *arg)
 
 static void start(const char *more)
 {
-    server = test_start("redis-server --port 0 --unixsocket %s --dir %s --save '' --appendonly yes --appendfsync always "
-                        "--logfile %s/redis.log %s", socket_path(), test_dir(), test_dir(), more);
+    server =
+        test_start("redis-server --port 0 --unixsocket %s --dir %s --save '' --appendonly yes --appendfsync always "
+                   "--logfile %s/redis.log %s",
+                   socket_path(), test_dir(), test_dir(), more);
     CHECK(test_wait_for(answers, NULL, SOON_MS));
 }
 
@@ -51,8 +53,9 @@ static void begin(const char *more)
 
 static ferry *handle(const char *query, const ferry_options *options)
 {
-    ferry *f = ferry_open(test_text("redis+unix:%s?lease=400ms&look=50ms&backoff_max=100ms%s%s", socket_path(), *query ? "&" : "", query),
-                          options);
+    ferry *f = ferry_open(
+        test_text("redis+unix:%s?lease=400ms&look=50ms&backoff_max=100ms%s%s", socket_path(), *query ? "&" : "", query),
+        options);
     CHECK_NOT_NULL(f);
     return f;
 }
@@ -148,7 +151,8 @@ static void one_round(load *l)
     for (int i = 0; i < FLIGHT; i++)
         f[i] = ferry_async(l->c, i % 2 ? FERRY_POST : FERRY_GET, "calc.call", NULL, FERRY_CALL(.timeout_ms = 4000));
     for (int i = 0; i < POSTS; i++)
-        l->confirmed += ferry_post_no_wait(l->c, "calc.post", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = SOON_MS)) == FERRY_OK;
+        l->confirmed += ferry_post_no_wait(l->c, "calc.post", NULL,
+                                           FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = SOON_MS)) == FERRY_OK;
     test_kill(server, SIGKILL);
     int64_t before = test_now_ms();
     start("");
@@ -177,7 +181,8 @@ TEST_WITH(killed_under_load, .limit_ms = 120000)
     CHECK_SOON(get(l.c, "calc.call", SOON_MS) == FERRY_OK, SOON_MS);
     CHECK_SOON(atomic_load(&l.posts) >= l.confirmed, SOON_MS);
     CHECK(l.confirmed > 0);
-    printf("%d kills: %d calls executed, %d unknown, %d certainly not; %d posts confirmed\n", kills, l.ok, l.unknown, l.undone, l.confirmed);
+    printf("%d kills: %d calls executed, %d unknown, %d certainly not; %d posts confirmed\n", kills, l.ok, l.unknown,
+           l.undone, l.confirmed);
     shut(s, l.c);
 }
 
@@ -267,7 +272,8 @@ TEST(no_permission)
     atomic_int calls = 0;
     ferry *s = serve("calc.count", count, &calls), *c = ready("");
     CHECK_SOON(get(c, "calc.count", 1000) == FERRY_DENIED, SOON_MS);
-    CHECK_STATUS(ferry_post_no_wait(c, "calc.count", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 1000)), FERRY_DENIED);
+    CHECK_STATUS(ferry_post_no_wait(c, "calc.count", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 1000)),
+                 FERRY_DENIED);
     shut(s, c);
 }
 
@@ -279,7 +285,8 @@ TEST(no_memory_left_is_overload)
     CHECK_SOON(get(c, "calc.count", SOON_MS) == FERRY_OK, SOON_MS);
     redis("config set maxmemory 1");
     CHECK_STATUS(get(c, "calc.count", 1000), FERRY_OVERLOADED);
-    CHECK_STATUS(ferry_post_no_wait(c, "calc.count", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 1000)), FERRY_OVERLOADED);
+    CHECK_STATUS(ferry_post_no_wait(c, "calc.count", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 1000)),
+                 FERRY_OVERLOADED);
     redis("config set maxmemory 0");
     CHECK_SOON(get(c, "calc.count", 1000) == FERRY_OK, SOON_MS);
     shut(s, c);

@@ -71,9 +71,13 @@ static ferry_value *warnings(const redis__pipe *p)
 {
     ferry_value *list = ferry_new_list();
     if (!p->aof)
-        ferry_list_put(list, ferry_text("redis: no append-only file: what it accepted is lost when it is killed (set appendonly yes)"));
+        ferry_list_put(
+            list,
+            ferry_text("redis: no append-only file: what it accepted is lost when it is killed (set appendonly yes)"));
     else if (strcmp(p->appendfsync, "always") != 0)
-        ferry_list_put(list, ferry_text("redis: appendfsync is not always: a power failure may lose two seconds of accepted posts"));
+        ferry_list_put(
+            list,
+            ferry_text("redis: appendfsync is not always: a power failure may lose two seconds of accepted posts"));
     if (*p->policy && strcmp(p->policy, "noeviction") != 0)
         ferry_list_put(list, ferry_text("redis: maxmemory-policy is not noeviction: whole streams may be evicted"));
     return list;
@@ -199,8 +203,11 @@ static void browse_box(redis__pipe *p, job *j, const char *name)
 
 static const struct {
     const char *name, *command, *key;
-} numbers[] = {{"calls_waiting", "XLEN", "calls"}, {"posts_waiting", "XLEN", "posts"}, {"posts_later", "ZCARD", "later"},
-               {"dead", "XLEN", "dead"},           {"servers", "ZCARD", "up"}};
+} numbers[] = {{"calls_waiting", "XLEN", "calls"},
+               {"posts_waiting", "XLEN", "posts"},
+               {"posts_later", "ZCARD", "later"},
+               {"dead", "XLEN", "dead"},
+               {"servers", "ZCARD", "up"}};
 
 static void counted(redis__pipe *p, redis__want *w, const redis__value *v)
 {

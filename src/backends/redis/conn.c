@@ -109,7 +109,8 @@ static void read_info(redis__pipe *p, redis__want *w, const redis__value *v)
     if (strcmp(text, "slave") == 0)
         redis__link_fail(p, FERRY_UNAVAILABLE, "that Redis is a replica: it takes no writes");
     if (*before && strcmp(before, p->run_id) != 0)
-        ferry__log_print(p->up->log, LOG_NOTICE, "Redis was restarted or replaced: groups and the reply stream are made anew");
+        ferry__log_print(p->up->log, LOG_NOTICE,
+                         "Redis was restarted or replaced: groups and the reply stream are made anew");
 }
 
 static void read_fsync(redis__pipe *p, redis__want *w, const redis__value *v)

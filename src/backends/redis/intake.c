@@ -79,7 +79,8 @@ static void unreadable(redis__pipe *p, redis__lane *l, const char *id)
     redis__settle_op(p, r, REDIS__DROP);
 }
 
-static ferry__frame *entry_frame(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields, uint32_t count)
+static ferry__frame *entry_frame(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields,
+                                 uint32_t count)
 {
     uint64_t ms, seq;
     ferry_status why;

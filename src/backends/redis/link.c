@@ -74,18 +74,20 @@ static void warn(redis__pipe *p)
     if (p->was_up)
         return;
     if (!p->aof)
-        ferry__log_print(p->up->log, LOG_WARNING,
-                         "this Redis has no append-only file: a post that it accepted is lost when it is killed (appendonly yes)");
+        ferry__log_print(
+            p->up->log, LOG_WARNING,
+            "this Redis has no append-only file: a post that it accepted is lost when it is killed (appendonly yes)");
     if (*p->policy && strcmp(p->policy, "noeviction") != 0)
-        ferry__log_print(p->up->log, LOG_WARNING, "this Redis may evict whole streams when memory is short (maxmemory-policy %s)",
-                         p->policy);
+        ferry__log_print(p->up->log, LOG_WARNING,
+                         "this Redis may evict whole streams when memory is short (maxmemory-policy %s)", p->policy);
 }
 
 static bool durable_enough(redis__pipe *p)
 {
     if (!p->config->durable || (p->aof && strcmp(p->appendfsync, "always") == 0))
         return true;
-    redis__link_fail(p, FERRY_UNSUPPORTED, "durable=yes wants appendonly yes and appendfsync always; this Redis has %s", p->appendfsync);
+    redis__link_fail(p, FERRY_UNSUPPORTED, "durable=yes wants appendonly yes and appendfsync always; this Redis has %s",
+                     p->appendfsync);
     return false;
 }
 

@@ -13,9 +13,11 @@
 
 const ferry__setting redis__settings[] = {
     {"db", FERRY__NUMBER, NULL, 0, 65535, NULL, "number of the database [that of the path, else 0]"},
-    {"reply", FERRY__CHOICE, "stream", 0, 0, "stream|pubsub", "how answers come back: pubsub is faster, and loses what comes while the link is down"},
+    {"reply", FERRY__CHOICE, "stream", 0, 0, "stream|pubsub",
+     "how answers come back: pubsub is faster, and loses what comes while the link is down"},
     {"reply_ttl", FERRY__MS, "60s", 1000, 86400000, NULL, "how long the reply stream of a dead client stays"},
-    {"lease", FERRY__MS, "3s", 20, 3600000, NULL, "a server that is silent for so long counts as dead; the same for all of a service"},
+    {"lease", FERRY__MS, "3s", 20, 3600000, NULL,
+     "a server that is silent for so long counts as dead; the same for all of a service"},
     {"look", FERRY__MS, "1s", 10, 3600000, NULL, "how often a server looks for what dead ones had"},
     {"connect", FERRY__MS, "5s", 10, 600000, NULL, "how long an attempt to connect may take"},
     {"dead", FERRY__MS, "10s", 100, 600000, NULL, "a connection without an answer for so long counts as dead"},
@@ -189,7 +191,8 @@ static void no_answered(ferry__up *up, ferry__admin *admin)
 static void fall_silent(redis__pipe *p)
 {
     static const ferry__log nobody = {NULL, NULL};
-    static ferry__up silent = {no_frame, no_outcome, no_settled, no_withdrawn, no_probed, no_state, no_answered, &nobody};
+    static ferry__up silent = {no_frame,  no_outcome, no_settled,  no_withdrawn,
+                               no_probed, no_state,   no_answered, &nobody};
     p->up = &silent;
 }
 
@@ -387,16 +390,15 @@ const ferry__abilities redis__more = {
     .admin = redis_admin,
 };
 
-#define TABLE(name_, about_)                                                                       \
-    {                                                                                              \
-        .scheme = name_, .about = about_, .state_size = sizeof(redis__pipe),                       \
-        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__DURABLE, \
-        .settings = redis__settings, .more = &redis__more, .open = redis_open, .close = redis_close, \
-        .abandon = redis_abandon, .listen = redis_listen, .unlisten = redis_unlisten,              \
-        .credit = redis_credit, .send = redis_send, .flush = redis__flush, .settle = redis_settle,  \
-        .retry = redis_retry, .bury = redis_bury, .hand_back = redis_hand_back, .wait = redis__wait, \
-        .wake = redis__wake, .pump = redis__pump, .probe = redis_probe, .next_ms = redis__next_ms,    \
-        .fd = redis__fd,                                                                            \
+#define TABLE(name_, about_)                                                                                         \
+    {                                                                                                                \
+        .scheme = name_, .about = about_, .state_size = sizeof(redis__pipe),                                         \
+        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__DURABLE,           \
+        .settings = redis__settings, .more = &redis__more, .open = redis_open, .close = redis_close,                 \
+        .abandon = redis_abandon, .listen = redis_listen, .unlisten = redis_unlisten, .credit = redis_credit,        \
+        .send = redis_send, .flush = redis__flush, .settle = redis_settle, .retry = redis_retry, .bury = redis_bury, \
+        .hand_back = redis_hand_back, .wait = redis__wait, .wake = redis__wake, .pump = redis__pump,                 \
+        .probe = redis_probe, .next_ms = redis__next_ms, .fd = redis__fd,                                            \
     }
 
 const ferry__backend ferry__redis_backend = TABLE("redis", "Redis or Valkey: streams");

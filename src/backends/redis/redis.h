@@ -131,7 +131,14 @@ struct redis__service {
     char            prefix[REDIS__KEY]; /* "ns:{name}:" */
 };
 
-typedef enum redis__op { REDIS__HELD, REDIS__SETTLE, REDIS__RETRY, REDIS__BURY, REDIS__HAND_BACK, REDIS__DROP } redis__op;
+typedef enum redis__op {
+    REDIS__HELD,
+    REDIS__SETTLE,
+    REDIS__RETRY,
+    REDIS__BURY,
+    REDIS__HAND_BACK,
+    REDIS__DROP
+} redis__op;
 
 struct redis__receipt {
     ferry__node     node;  /* in the lane's held */
@@ -245,8 +252,17 @@ void redis__link_new_era(redis__pipe *p);
 
 /* ---- script.c ------------------------------------------------------------------------------------------------------- */
 typedef enum redis__script {
-    REDIS__RENEW, REDIS__RELEASE, REDIS__TAKE, REDIS__MINE, REDIS__OPS, REDIS__MOVE, REDIS__WITHDRAW, REDIS__ALIVE, REDIS__UNBURY,
-    REDIS__INBOX, REDIS__SCRIPTS
+    REDIS__RENEW,
+    REDIS__RELEASE,
+    REDIS__TAKE,
+    REDIS__MINE,
+    REDIS__OPS,
+    REDIS__MOVE,
+    REDIS__WITHDRAW,
+    REDIS__ALIVE,
+    REDIS__UNBURY,
+    REDIS__INBOX,
+    REDIS__SCRIPTS
 } redis__script;
 /* Writes the head of the call to W: the words that follow are `keys` keys and `args` arguments. */
 void redis__call(redis__pipe *p, redis__script s, size_t keys, size_t args);
@@ -255,7 +271,8 @@ bool redis__forgotten(redis__pipe *p, redis__script s, const redis__value *v);
 
 /* ---- wire.c --------------------------------------------------------------------------------------------------------- */
 size_t redis__wire_start(char *to, size_t size, const char *key);
-void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub, int64_t now_ms);
+void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub,
+                         int64_t now_ms);
 void redis__wire_reply(ferry__buf *b, const char *ns, const ferry__frame *f);
 void redis__wire_publish(ferry__buf *b, const char *ns, const ferry__frame *f);
 /* From the fields of an entry; NULL with OK: not for us (a newer kind). age_ms: how long it has been under way. */

@@ -189,7 +189,8 @@ static const redis__value *whole(redis__reader *r)
     void *reply = NULL;
     if (redisReaderGetReply(r->inner, &reply) != REDIS_OK) {
         if (!r->flaw)
-            r->flaw = r->inner->err == REDIS_ERR_OOM ? "out of memory for a reply of Redis" : "this is not what Redis would say";
+            r->flaw = r->inner->err == REDIS_ERR_OOM ? "out of memory for a reply of Redis"
+                                                     : "this is not what Redis would say";
         return NULL;
     }
     if (!reply && r->inner->len - r->inner->pos > r->max_text + 65536)
@@ -245,7 +246,8 @@ int64_t redis__number(const redis__value *v)
 bool redis__is_error(const redis__value *v, const char *code)
 {
     size_t length = strlen(code);
-    return v && v->type == REDIS__ERROR && strncmp(v->text, code, length) == 0 && (v->text[length] == ' ' || !v->text[length]);
+    return v && v->type == REDIS__ERROR && strncmp(v->text, code, length) == 0 &&
+           (v->text[length] == ' ' || !v->text[length]);
 }
 
 /* ---- Commands ------------------------------------------------------------------------------------------------------- */

@@ -61,7 +61,8 @@ void redis__send_refused(redis__pipe *p)
         ferry_status status = (ferry_status)f->tag[1];
         f->tag[1] = REFUSED;
         p->up->outcome(p->up, f, FERRY__REFUSED, status,
-                       status == FERRY_OVERLOADED ? "too much is waiting to be written to Redis" : ferry_status_text(status));
+                       status == FERRY_OVERLOADED ? "too much is waiting to be written to Redis"
+                                                  : ferry_status_text(status));
         ferry__frame_unref(f);
     }
 }
@@ -178,7 +179,8 @@ static bool by_pubsub(redis__pipe *p, const ferry__frame *reply)
 {
     for (redis__service *s = p->services; s; s = s->next)
         for (redis__receipt *r = s->ids[reply->id.serial % 256]; r; r = r->chain)
-            if (r->id.serial == reply->id.serial && memcmp(r->id.client, reply->id.client, 16) == 0 && r->lane->lane == FERRY__CALLS)
+            if (r->id.serial == reply->id.serial && memcmp(r->id.client, reply->id.client, 16) == 0 &&
+                r->lane->lane == FERRY__CALLS)
                 return true;
     return false;
 }

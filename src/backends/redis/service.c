@@ -118,7 +118,8 @@ static void forget_lane(redis__pipe *p, redis__lane *l)
 
 static void buried_alive(redis__pipe *p)
 {
-    ferry__log_print(p->up->log, LOG_WARNING, "this server was silent for longer than its lease: others have taken over what it held");
+    ferry__log_print(p->up->log, LOG_WARNING,
+                     "this server was silent for longer than its lease: others have taken over what it held");
     redis__link_new_era(p);
     for (redis__service *s = p->services; s; s = s->next) {
         each_lane(p, s, forget_lane);
@@ -144,7 +145,8 @@ static void deal(redis__pipe *p, redis__service *s, const redis__value *v)
     }
     for (unsigned i = p->config->partitions; i >= 1; i--) {
         redis__lane *l = &s->posts[i];
-        if (l->state != REDIS__LANE_OFF && l->state != REDIS__LANE_RELEASING && (!mine[i] || surplus-- > 0 || !serving(s)))
+        if (l->state != REDIS__LANE_OFF && l->state != REDIS__LANE_RELEASING &&
+            (!mine[i] || surplus-- > 0 || !serving(s)))
             l->state = mine[i] ? REDIS__LANE_RELEASING : REDIS__LANE_OFF;
     }
 }

@@ -196,7 +196,8 @@ static void acknowledge(redis__pipe *p, redis__lane *l, redis__receipt *first)
 
 static size_t words_for(const redis__receipt *r)
 {
-    static const size_t words[] = {[REDIS__SETTLE] = 2, [REDIS__RETRY] = 4, [REDIS__BURY] = 5, [REDIS__HAND_BACK] = 3, [REDIS__DROP] = 2};
+    static const size_t words[] = {
+        [REDIS__SETTLE] = 2, [REDIS__RETRY] = 4, [REDIS__BURY] = 5, [REDIS__HAND_BACK] = 3, [REDIS__DROP] = 2};
     return words[r->op];
 }
 
@@ -209,8 +210,11 @@ static void word_message(ferry__buf *b, const redis__receipt *r)
 
 static void word_op(ferry__buf *b, const redis__receipt *r)
 {
-    static const char *const letters[] = {
-        [REDIS__SETTLE] = "D", [REDIS__RETRY] = "R", [REDIS__BURY] = "B", [REDIS__HAND_BACK] = "H", [REDIS__DROP] = "X"};
+    static const char *const letters[] = {[REDIS__SETTLE] = "D",
+                                          [REDIS__RETRY] = "R",
+                                          [REDIS__BURY] = "B",
+                                          [REDIS__HAND_BACK] = "H",
+                                          [REDIS__DROP] = "X"};
     redis__word(b, letters[r->op]);
     redis__word_entry(b, r->ms, r->seq);
     if (r->op == REDIS__HAND_BACK)

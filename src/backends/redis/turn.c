@@ -19,7 +19,8 @@ static void flush_conns(redis__pipe *p)
 {
     for (size_t i = 0; i < REDIS__ROLES; i++) {
         redis__conn *c = &p->conns[i];
-        if (c->state >= REDIS__GREETING && !p->slow_to_die && (c->out.length || c->out.failed || ferry__stream_unsent(c->stream)))
+        if (c->state >= REDIS__GREETING && !p->slow_to_die &&
+            (c->out.length || c->out.failed || ferry__stream_unsent(c->stream)))
             redis__conn_flush(c);
     }
 }
@@ -75,7 +76,8 @@ static void mark(redis__pipe *p)
 static short wanted(redis__pipe *p, const redis__conn *c)
 {
     short events = ferry__stream_events(c->stream);
-    bool lazy = c->role == REDIS__W && c->state == REDIS__READY && c->eager == 0 && c->count < REDIS__LAZY_LOT && p->epoll_fd < 0;
+    bool lazy = c->role == REDIS__W && c->state == REDIS__READY && c->eager == 0 && c->count < REDIS__LAZY_LOT &&
+                p->epoll_fd < 0;
     if (lazy && c->count > 0 && p->now_ms - c->lazy_ms < REDIS__LAZY_MS)
         events &= (short)~POLLIN;
     return events;

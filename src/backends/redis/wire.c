@@ -44,12 +44,9 @@ enum { FIELDS = 6 };
 
 static size_t optional(const ferry__frame *f, field to[FIELDS])
 {
-    const field all[FIELDS] = {{"key", f->key},
-                               {"correlation", f->correlation},
-                               {"idempotency", f->idempotency_key},
-                               {"type", f->content_type},
-                               {"headers", f->headers},
-                               {"body", f->body}};
+    const field all[FIELDS] = {
+        {"key", f->key},           {"correlation", f->correlation}, {"idempotency", f->idempotency_key},
+        {"type", f->content_type}, {"headers", f->headers},         {"body", f->body}};
     size_t n = 0;
     for (size_t i = 0; i < FIELDS; i++)
         if (all[i].slice.at)
@@ -108,11 +105,13 @@ static size_t print_request(char *head, const ferry__frame *f, bool pubsub, int6
 /* What every XADD to a key begins with, behind the number of words. */
 size_t redis__wire_start(char *to, size_t size, const char *key)
 {
-    int n = snprintf(to, size, "$4\r\nXADD\r\n$%zu\r\n%s\r\n$10\r\nNOMKSTREAM\r\n$1\r\n*\r\n$5\r\nferry\r\n", strlen(key), key);
+    int n = snprintf(to, size, "$4\r\nXADD\r\n$%zu\r\n%s\r\n$10\r\nNOMKSTREAM\r\n$1\r\n*\r\n$5\r\nferry\r\n",
+                     strlen(key), key);
     return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
-void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub, int64_t now_ms)
+void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub,
+                         int64_t now_ms)
 {
     char head[HEAD];
     field fields[FIELDS];
@@ -175,7 +174,8 @@ void redis__wire_publish(ferry__buf *b, const char *ns, const ferry__frame *f)
     field fields[FIELDS];
     size_t n = optional(f, fields), length = print_reply(head, f), all = length + 1;
     for (size_t i = 0; i < n; i++)
-        all += (size_t)snprintf(text, sizeof text, "%s %u\n", fields[i].name, fields[i].slice.length) + fields[i].slice.length;
+        all += (size_t)snprintf(text, sizeof text, "%s %u\n", fields[i].name, fields[i].slice.length) +
+               fields[i].slice.length;
     print_inbox(key, ns, f->id.client);
     redis__words(b, 3);
     redis__word(b, "PUBLISH");
@@ -446,12 +446,14 @@ ferry_status redis__error_status(const redis__value *v, bool *again)
         ferry_status status;
         bool         again;
     } known[] = {
-        {"OOM", FERRY_OVERLOADED, false},       {"MISCONF", FERRY_OVERLOADED, false},    {"NOREPLICAS", FERRY_OVERLOADED, false},
-        {"READONLY", FERRY_UNAVAILABLE, true},  {"LOADING", FERRY_UNAVAILABLE, true},    {"MASTERDOWN", FERRY_UNAVAILABLE, true},
-        {"CLUSTERDOWN", FERRY_UNAVAILABLE, true}, {"TRYAGAIN", FERRY_UNAVAILABLE, true}, {"BUSY", FERRY_UNAVAILABLE, true},
-        {"UNBLOCKED", FERRY_UNAVAILABLE, true}, {"NOAUTH", FERRY_DENIED, false},         {"NOPERM", FERRY_DENIED, false},
-        {"WRONGPASS", FERRY_DENIED, false},     {"MOVED", FERRY_UNSUPPORTED, false},     {"ASK", FERRY_UNSUPPORTED, false},
-        {"NOGROUP", FERRY_NO_SERVICE, false},
+        {"OOM", FERRY_OVERLOADED, false},         {"MISCONF", FERRY_OVERLOADED, false},
+        {"NOREPLICAS", FERRY_OVERLOADED, false},  {"READONLY", FERRY_UNAVAILABLE, true},
+        {"LOADING", FERRY_UNAVAILABLE, true},     {"MASTERDOWN", FERRY_UNAVAILABLE, true},
+        {"CLUSTERDOWN", FERRY_UNAVAILABLE, true}, {"TRYAGAIN", FERRY_UNAVAILABLE, true},
+        {"BUSY", FERRY_UNAVAILABLE, true},        {"UNBLOCKED", FERRY_UNAVAILABLE, true},
+        {"NOAUTH", FERRY_DENIED, false},          {"NOPERM", FERRY_DENIED, false},
+        {"WRONGPASS", FERRY_DENIED, false},       {"MOVED", FERRY_UNSUPPORTED, false},
+        {"ASK", FERRY_UNSUPPORTED, false},        {"NOGROUP", FERRY_NO_SERVICE, false},
     };
     *again = false;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
