@@ -189,7 +189,8 @@ struct ferry__amqp {
     int            epoll; /* for a foreign loop; -1: none */
     atomic_bool    asleep, woken;
     struct pollfd  polled[3]; /* what wait looks at: made at the end of pump */
-    bool           slept;
+    bool           slept, wrote, skipped; /* see pipe.c */
+    unsigned       frames; /* that came in the last turn that read */
 };
 
 /* pipe.c */
