@@ -3,6 +3,7 @@
 
 #ifdef FERRY_WITH_REDIS
 #include "backends/redis/redis.h"
+#include "backends/redis/sha.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ TEST(what_lies_is_refused)
     is_refused("*2147483647\r\n");
     is_refused("*3\r\n*2000000\r\n");
     char *big = malloc(80000);
-    int n = sprintf(big, "$70000\r\n");
+    int n = snprintf(big, 80000, "$70000\r\n");
     memset(big + n, 'x', 70100);
     big[n + 70100] = '\0';
     is_refused(big);
@@ -237,6 +238,22 @@ TEST(heads_that_are_none)
         ferry_status why;
         CHECK_NULL(redis__wire_read(&fields, 0, 0, &why));
         CHECK_STATUS(why, FERRY_PROTOCOL);
+    }
+}
+
+TEST(names_of_scripts)
+{
+    static const struct {
+        const char *text, *sum;
+    } known[] = {
+        {"", "da39a3ee5e6b4b0d3255bfef95601890afd80709"},
+        {"abc", "a9993e364706816aba3e25717850c26c9cd0d89d"},
+        {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", "84983e441c3bd26ebaae4aa1f95129e5e54670f1"},
+        {"return 1", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        char sum[41];
+        redis__sha(known[i].text, sum);
+        CHECK_STR(sum, known[i].sum);
     }
 }
 

@@ -2,9 +2,7 @@
  *
  * Each begins with what all share: the clock, and a comparison of entry ids. */
 #include "backends/redis/redis.h"
-
-#include <openssl/sha.h>
-#include <string.h>
+#include "backends/redis/sha.h"
 
 /* ---- The texts ------------------------------------------------------------------------------------------------------ */
 
@@ -178,20 +176,12 @@ static const char *const texts[REDIS__SCRIPTS] = {
 
 /* ---- Calling -------------------------------------------------------------------------------------------------------- */
 
-static void print_sha(redis__script s, char to[41])
-{
-    unsigned char sum[20];
-    SHA1((const unsigned char *)texts[s], strlen(texts[s]), sum);
-    for (int i = 0; i < 20; i++)
-        snprintf(to + 2 * i, 3, "%02x", sum[i]);
-}
-
 /* Computed once a handle would be enough; once a process is easier: the texts never change. */
 static const char *sha(redis__script s)
 {
     static _Thread_local char known[REDIS__SCRIPTS][41];
     if (!known[s][0])
-        print_sha(s, known[s]);
+        redis__sha(texts[s], known[s]);
     return known[s];
 }
 
