@@ -116,6 +116,7 @@ typedef struct ferry__amqp_intake { /* a source */
     size_t         handed;     /* up, and unsettled */
     unsigned       prefetch;   /* of its consumers together; 0: there are none */
     unsigned       consumers, generation; /* how many; number of the last */
+    int64_t        pinch_ms;   /* when what is held goes back to the queue; 0: it may stay */
     bool           declared;   /* on this connection */
     bool           keyed;      /* its partitions are consumed */
     ferry__frames  hold;       /* beyond the credit */
@@ -259,6 +260,8 @@ void         ferry__amqp_begin_all(ferry__amqp *a); /* a new connection: declare
 void         ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_basic_deliver_t *d);
 void         ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in); /* a whole message */
 void         ferry__amqp_hand_up(ferry__amqp *a);
+void         ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms);
+int          ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms);
 void         ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag); /* by the broker: its queue is gone */
 void         ferry__amqp_keyed_closed(ferry__amqp *a);
 void         ferry__amqp_keyed_look(ferry__amqp *a); /* may the channel be closed now? */

@@ -2,8 +2,9 @@
  *
  * Calls and posts without a key. AMQP has no credit, only a prefetch that a consumer is born with, so a consumer is as large as the
  * credit when it starts, and is joined by a second when the credit has doubled, and so on (not replaced: a quorum queue counts what is on
- * its way to a consumer that is cancelled as a failed delivery). When credit is taken back, the consumers are cancelled and what was held goes back to the queue as fresh: another server may be free for it. What nobody consumes is still seen
- * as served, by the queue `up`, which exists to have its consumers counted.
+ * its way to a consumer that is cancelled as a failed delivery). When credit is taken back and none comes for PINCH_MS, the consumers
+ * are cancelled, and what was held goes back to the queue as fresh, at its end: another server may be free for it. What nobody consumes
+ * is still seen as served, by the queue `up`, which exists to have its consumers counted.
  *
  * Posts with a key. Each partition has one consumer at a time (x-single-active-consumer); to cancel it while messages of it are being
  * handled would let another server overtake them. So these consumers live as long as their channel. What the core hands back waits in
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYED_PREFETCH = 16, PREFETCH_MOST = 65535 };
+enum { KEYED_PREFETCH = 16, PINCH_MS = 20 };
 
 /* ---- intakes -------------------------------------------------------------------------------------------------------- */
 
@@ -224,11 +225,40 @@ void ferry__amqp_credit(void *self, ferry__source *source, int frames)
     if (!in)
         return;
     in->credit += frames;
-    if (frames < 0 && in->declared && live(a)) {
-        stop_shared(a, in);
-        let_go(a, in, false);
-    }
+    if (frames < 0 && in->credit <= 0)
+        in->pinch_ms = ferry__now_ms() + PINCH_MS;
+    else if (in->credit > 0)
+        in->pinch_ms = 0;
     fit(a, in);
+}
+
+static void pinch(ferry__amqp *a, ferry__amqp_intake *in)
+{
+    in->pinch_ms = 0;
+    if (!in->declared || !live(a))
+        return;
+    stop_shared(a, in);
+    let_go(a, in, false);
+}
+
+void ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms)
+{
+    for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next) {
+        ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
+        if (in->pinch_ms && now_ms >= in->pinch_ms)
+            pinch(a, in);
+    }
+}
+
+int ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms)
+{
+    int64_t least = INT64_MAX;
+    for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next) {
+        const ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
+        if (in->pinch_ms && in->pinch_ms - now_ms < least)
+            least = in->pinch_ms - now_ms;
+    }
+    return least == INT64_MAX ? -1 : least < 0 ? 0 : (int)least;
 }
 
 /* ---- deliveries ----------------------------------------------------------------------------------------------------- */

@@ -149,6 +149,7 @@ int ferry__amqp_life_next_ms(ferry__amqp *a, int64_t now_ms)
         ms = least(ms, until(a->limit_ms, now_ms));
     if (a->fence_ms && !a->fencing)
         ms = least(ms, until(a->fence_ms, now_ms));
+    ms = least(ms, ferry__amqp_pinch_next_ms(a, now_ms));
     if (a->late.first)
         ms = least(ms, until(a->late.first->deadline_ms, now_ms));
     return ms;

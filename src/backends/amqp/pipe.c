@@ -279,6 +279,7 @@ static void turn(ferry__amqp *a)
     ferry__amqp_move(a, now_ms);
     ferry__amqp_late(a, now_ms);
     ferry__amqp_hand_up(a);
+    ferry__amqp_pinch(a, now_ms);
     ferry__amqp_send_waiting(a, now_ms);
     ferry__amqp_leave_look(a);
     write_all(a, now_ms);

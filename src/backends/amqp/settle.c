@@ -119,7 +119,7 @@ static bool release(ferry__amqp *a, ferry__frame *f, bool done)
         ferry__amqp_done_settled(a->done, &f->id, ferry__now_ms());
     else if (f->kind == FERRY__POST)
         ferry__amqp_done_forget(a->done, &f->id);
-    if (f->kind == FERRY__CALL)
+    if (f->kind == FERRY__CALL && (done || !ferry__amqp_current(a, f))) /* given back, it needs its address */
         ferry__amqp_drop_direct(a, &f->id);
     ferry__amqp_intake *in = ferry__amqp_intake_by(a, f->tag[1] & 0xffffff);
     if (in && in->handed)
@@ -261,12 +261,12 @@ void ferry__amqp_hand_back(void *self, ferry__frame *f)
     if (!release(a, f, false))
         return;
     ferry__amqp_intake *in = ferry__amqp_intake_by(a, f->tag[1] & 0xffffff);
-    if (ferry__amqp_channel_of(f) != FERRY__AMQP_KEYED_IN)
-        ferry__amqp_give_back(a, f, FERRY__AMQP_BACK);
-    else if (in) {
-        a->settled_now++; /* as far as the core goes: it stays unacknowledged */
+    if (in) {
+        a->settled_now++; /* as far as the core goes: it stays unacknowledged, until it is handed up again or pinched */
         hold_again(in, f);
-    } else {
+    } else if (ferry__amqp_channel_of(f) != FERRY__AMQP_KEYED_IN)
+        ferry__amqp_give_back(a, f, FERRY__AMQP_BACK);
+    else {
         a->keyed_parked++;
         ferry__frame_unref(f);
     }
