@@ -429,3 +429,57 @@ TEST(doctor_sees_what_is_weak)
     CHECK_STATUS(ferry_close(c), FERRY_OK);
     test_kill(server, SIGTERM);
 }
+
+/* ---- Without memory ------------------------------------------------------------------------------------------------- */
+
+static void call_and_post(void *arg)
+{
+    (void)arg;
+    ferry *c = ferry_open(test_text("redis+unix:%s?backoff=1ms&backoff_max=2ms", socket_path()),
+                          FERRY_OPTIONS(.close_ms = 500));
+    if (!c)
+        return;
+    ferry_reply *r = ferry_get(c, "calc.pid", NULL, FERRY_CALL(.timeout_ms = 300));
+    ferry_status posted =
+        ferry_post_no_wait(c, "calc.pid", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 300));
+    CHECK(test_alloc_failed() || (r && ferry_reply_status(r) == FERRY_OK && posted == FERRY_OK));
+    ferry_reply_free(r);
+    ferry_close(c);
+}
+
+TEST_WITH(client_without_memory, .limit_ms = 120000)
+{
+    begin("");
+    pid_t child = test_spawn(frozen_server, "");
+    test_wait_ready(child);
+    ferry *c = ready("");
+    CHECK_SOON(get(c, "calc.pid", SOON_MS) == FERRY_OK, SOON_MS);
+    CHECK_STATUS(ferry_close(c), FERRY_OK);
+    test_every_alloc_fails(call_and_post, NULL);
+    test_kill(child, SIGKILL);
+    test_kill(server, SIGTERM);
+}
+
+static void serve_one(void *arg)
+{
+    atomic_int *calls = arg;
+    ferry *s = ferry_open(test_text("redis+unix:%s?ns=oom&lease=1s&backoff=1ms&backoff_max=2ms", socket_path()),
+                          FERRY_OPTIONS(.close_ms = 500));
+    if (!s)
+        return;
+    bool serves = ferry_handle(s, "calc.count", count, calls, NULL) == FERRY_OK && ferry_serve(s) == FERRY_OK;
+    ferry_reply *r = ferry_get(s, "calc.count", NULL, FERRY_CALL(.timeout_ms = 300));
+    ferry_status posted =
+        ferry_post_no_wait(s, "calc.count", NULL, FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 300));
+    CHECK(test_alloc_failed() || (serves && posted == FERRY_OK));
+    ferry_reply_free(r);
+    ferry_close(s);
+}
+
+TEST_WITH(server_without_memory, .limit_ms = 120000)
+{
+    atomic_int calls = 0;
+    begin("");
+    test_every_alloc_fails(serve_one, &calls);
+    test_kill(server, SIGTERM);
+}
