@@ -108,7 +108,8 @@ static void *call_on(void *arg)
         ferry_future *f[AT_ONCE];
         int64_t end_ms = test_now_ms() + MS;
         for (int i = 0; i < AT_ONCE; i++)
-            f[i] = ferry_async(l->c, i % 2 ? FERRY_POST : FERRY_GET, "calc.echo", ferry_int(i), FERRY_CALL(.timeout_ms = MS));
+            f[i] = ferry_async(l->c, i % 2 ? FERRY_POST : FERRY_GET, "calc.echo", ferry_int(i),
+                               FERRY_CALL(.timeout_ms = MS));
         for (int i = 0; i < AT_ONCE; i++) {
             ferry_reply *r = ferry_await(f[i]);
             bool ok = ferry_reply_status(r) == FERRY_OK;
@@ -126,7 +127,8 @@ static void *post_on(void *arg)
 {
     load *l = arg;
     for (int n = 0; n < POSTS_MOST && !atomic_load(&l->over); n++) {
-        ferry_status s = ferry_post_no_wait(l->c, "calc.note", ferry_int(n), FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = SOON_MS));
+        ferry_status s = ferry_post_no_wait(l->c, "calc.note", ferry_int(n),
+                                            FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = SOON_MS));
         l->confirmed[n] = s == FERRY_OK;
         atomic_store(&l->posted, n + 1);
     }
@@ -241,7 +243,9 @@ TEST_WITH(who_may_not_is_denied, .limit_ms = 120000)
     broker("ctl amqp -q set_permissions -p ferry reader '^ferry[.]' '^ferry[.]' '.*'"); /* no writing to the default exchange */
     user = "reader:secret";
     f = ready_at(address);
-    CHECK_STATUS(ferry_post_no_wait(f, "calc.note", ferry_int(1), FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 2000)), FERRY_DENIED);
+    CHECK_STATUS(
+        ferry_post_no_wait(f, "calc.note", ferry_int(1), FERRY_CALL(.confirm = FERRY_CONFIRMED, .timeout_ms = 2000)),
+        FERRY_DENIED);
     ferry_close(f);
     stop_broker();
 }
@@ -253,7 +257,8 @@ TEST_WITH(nothing_is_left_on_the_broker, .limit_ms = 120000)
     CHECK_SOON(get(c, 2000) == FERRY_OK, SOON_MS);
     CHECK_STATUS(ferry_close(c), FERRY_OK);
     CHECK_STATUS(ferry_close(s), FERRY_OK);
-    test_output o = test_sh("%s/tools/brokers --dir '%s/set' ctl amqp -q list_queues -p ferry name", test_root(), test_dir());
+    test_output o =
+        test_sh("%s/tools/brokers --dir '%s/set' ctl amqp -q list_queues -p ferry name", test_root(), test_dir());
     CHECK(!strstr(o.out, ".replies.") && !strstr(o.out, ".controls.") && !strstr(o.out, "calc.calls"));
     CHECK_HAS(o.out, "ferry.calc.posts");
     o = test_sh("%s/tools/brokers --dir '%s/set' ctl amqp -q list_connections pid", test_root(), test_dir());

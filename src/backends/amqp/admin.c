@@ -3,7 +3,7 @@
  * A box is a queue, and AMQP can only look at a queue by taking from it. So a look opens a channel, takes one message after the other
  * without acknowledging, and closes the channel: the broker puts all back, in order. One that is to be removed is acknowledged first.
  * Questions are answered one after the other. A cursor is the id of a record; one that was removed meanwhile means the beginning. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 
@@ -93,7 +93,8 @@ void ferry__amqp_admin_begin(ferry__amqp *a)
         else if (q->ask != FERRY__DEAD_BROWSE && q->ask != FERRY__DEAD_REMOVE)
             refuse(a, q, FERRY_UNSUPPORTED, "amqp has no such command yet");
         else if (!q->name)
-            refuse(a, q, FERRY_UNSUPPORTED, "AMQP cannot list its queues: name the service whose dead letters are meant");
+            refuse(a, q, FERRY_UNSUPPORTED,
+                   "AMQP cannot list its queues: name the service whose dead letters are meant");
         else
             begin_look(a, q);
     }

@@ -122,7 +122,8 @@ static bool table_sane(bytes b)
             end[depth] = b.at + 4 + get32(b.at);
             array[depth] = kind == 'A';
             skip(&b, 4);
-        } else if (!(kind == 'S' || kind == 'x' ? skip_long(&b) : kind == 'V' || (size_of(kind) && skip(&b, size_of(kind)))))
+        } else if (!(kind == 'S' || kind == 'x' ? skip_long(&b)
+                                                : kind == 'V' || (size_of(kind) && skip(&b, size_of(kind)))))
             return false;
     }
     return true;
@@ -158,7 +159,8 @@ int ferry__amqp_codec_next(ferry__amqp_codec *c, amqp_frame_t *frame, char *why)
     if (memcmp(in, "AMQP", 4) == 0)
         return refuse(why, "the broker does not speak AMQP 0-9-1");
     size_t length = get32(in + 3);
-    if (in[0] != AMQP_FRAME_METHOD && in[0] != AMQP_FRAME_HEADER && in[0] != AMQP_FRAME_BODY && in[0] != AMQP_FRAME_HEARTBEAT)
+    if (in[0] != AMQP_FRAME_METHOD && in[0] != AMQP_FRAME_HEADER && in[0] != AMQP_FRAME_BODY &&
+        in[0] != AMQP_FRAME_HEARTBEAT)
         return refuse(why, "what came from the broker is not AMQP: is that its AMQP port?");
     if (length > c->frame_max - FRAMING)
         return refuse(why, "a frame of the broker is larger than was agreed");
@@ -170,8 +172,11 @@ int ferry__amqp_codec_next(ferry__amqp_codec *c, amqp_frame_t *frame, char *why)
         return refuse(why, "a message has malformed properties");
     frame->frame_type = 0;
     int used = amqp_handle_input(c->state, ferry__amqp_bytes(in, length + FRAMING), frame);
-    if (used != (int)(length + FRAMING) || frame->frame_type == 0)
-        return refuse(why, used < 0 ? amqp_error_string2(used) : "a frame of the broker is malformed");
+    if (used != (int)(length + FRAMING) || frame->frame_type == 0) {
+        ferry__why(why, "a frame of the broker is malformed: %s",
+                   used < 0 ? amqp_error_string2(used) : "its length is wrong");
+        return -1;
+    }
     ferry__stream_eat(c->stream, length + FRAMING);
     return 1;
 }
@@ -205,7 +210,8 @@ static unsigned char *frame_it(unsigned char *to, uint8_t type, amqp_channel_t c
     return to + length + FRAMING;
 }
 
-static unsigned char *put_method(unsigned char *to, size_t room, amqp_channel_t channel, amqp_method_number_t id, void *decoded)
+static unsigned char *put_method(unsigned char *to, size_t room, amqp_channel_t channel, amqp_method_number_t id,
+                                 void *decoded)
 {
     put32(to + HEAD, id);
     int length = amqp_encode_method(id, decoded, ferry__amqp_bytes(to + HEAD + 4, room - FRAMING - 4));
@@ -229,8 +235,8 @@ bool ferry__amqp_put_beat(ferry__amqp_codec *c)
 
 static size_t properties_room(const amqp_basic_properties_t *p)
 {
-    size_t sum = 256 + p->content_type.len + p->correlation_id.len + p->reply_to.len + p->expiration.len + p->message_id.len +
-                 p->type.len + p->app_id.len;
+    size_t sum = 256 + p->content_type.len + p->correlation_id.len + p->reply_to.len + p->expiration.len +
+                 p->message_id.len + p->type.len + p->app_id.len;
     for (int i = 0; i < p->headers.num_entries; i++) {
         const amqp_table_entry_t *e = &p->headers.entries[i];
         bool text = e->value.kind == AMQP_FIELD_KIND_UTF8 || e->value.kind == AMQP_FIELD_KIND_BYTES;
@@ -246,7 +252,8 @@ static unsigned char *put_properties(unsigned char *to, size_t room, const ferry
     put16(at + 2, 0);
     put32(at + 4, (uint32_t)((uint64_t)l->length >> 32));
     put32(at + 8, (uint32_t)l->length);
-    int length = amqp_encode_properties(AMQP_BASIC_CLASS, l->properties, ferry__amqp_bytes(at + 12, room - FRAMING - 12));
+    int length =
+        amqp_encode_properties(AMQP_BASIC_CLASS, l->properties, ferry__amqp_bytes(at + 12, room - FRAMING - 12));
     return length < 0 ? NULL : frame_it(to, AMQP_FRAME_HEADER, l->channel, (size_t)length + 12);
 }
 
@@ -263,8 +270,10 @@ static unsigned char *put_body(unsigned char *to, const ferry__amqp_letter *l, s
 
 ferry_status ferry__amqp_put_letter(ferry__amqp_codec *c, const ferry__amqp_letter *l)
 {
-    amqp_basic_publish_t m = {.exchange = ferry__amqp_text(l->exchange), .routing_key = ferry__amqp_text(l->key), .mandatory = l->mandatory};
-    size_t method = FRAMING + 4 + 8 + m.exchange.len + m.routing_key.len, properties = FRAMING + properties_room(l->properties);
+    amqp_basic_publish_t m = {
+        .exchange = ferry__amqp_text(l->exchange), .routing_key = ferry__amqp_text(l->key), .mandatory = l->mandatory};
+    size_t method = FRAMING + 4 + 8 + m.exchange.len + m.routing_key.len,
+           properties = FRAMING + properties_room(l->properties);
     size_t most = c->frame_max - FRAMING, body = l->length + FRAMING * (l->length / most + 1);
     if (properties > c->frame_max || m.routing_key.len > 255)
         return FERRY_TOO_BIG;

@@ -4,7 +4,7 @@
  *
  * Channels are opened without waiting: what is written behind Channel.Open is read behind it. Heartbeats leave by next_ms, so they beat
  * whatever handlers do; a broker that was silent for two of them is gone. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/clock.h"
 
@@ -58,7 +58,8 @@ static bool offers(amqp_bytes_t list, const char *word)
 
 static amqp_table_entry_t flag(const char *name)
 {
-    amqp_table_entry_t e = {.key = ferry__amqp_text(name), .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
+    amqp_table_entry_t e = {.key = ferry__amqp_text(name),
+                            .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
     return e;
 }
 
@@ -74,7 +75,9 @@ static amqp_bytes_t response(const ferry__amqp *a, char *room, size_t size)
 {
     if (a->external)
         return amqp_empty_bytes;
-    const char *user = a->url->user ? a->url->user : "guest", *password = a->url->password ? a->url->password : a->url->user ? "" : "guest";
+    const char *user = a->url->user ? a->url->user : "guest", *password = a->url->password ? a->url->password
+                                                                          : a->url->user   ? ""
+                                                                                           : "guest";
     int n = snprintf(room, size, "%c%s%c%s", 0, user, 0, password);
     return ferry__amqp_bytes(room, n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1);
 }
@@ -87,11 +90,13 @@ static void note_broker(ferry__amqp *a, const amqp_table_t *t)
     for (size_t n = 0; n < sizeof names / sizeof *names; n++)
         for (int i = 0; i < t->num_entries; i++) {
             const amqp_table_entry_t *e = &t->entries[i];
-            if (e->value.kind != AMQP_FIELD_KIND_UTF8 || e->key.len != strlen(names[n]) || memcmp(e->key.bytes, names[n], e->key.len) != 0)
+            if (e->value.kind != AMQP_FIELD_KIND_UTF8 || e->key.len != strlen(names[n]) ||
+                memcmp(e->key.bytes, names[n], e->key.len) != 0)
                 continue;
             amqp_bytes_t text = e->value.value.bytes;
             int most = text.len < 64 ? (int)text.len : 64;
-            length += (size_t)snprintf(a->broker + length, sizeof a->broker - length, "%s%.*s", n ? " " : "", most, (const char *)text.bytes);
+            length += (size_t)snprintf(a->broker + length, sizeof a->broker - length, "%s%.*s", n ? " " : "", most,
+                                       (const char *)text.bytes);
         }
 }
 
@@ -100,9 +105,11 @@ static void start(ferry__amqp_conn *c, const amqp_connection_start_t *s)
     ferry__amqp *a = c->a;
     const char *mechanism = a->external ? "EXTERNAL" : "PLAIN";
     char secret[2 * 1024 + 3];
-    amqp_table_entry_t able[] = {flag("connection.blocked"), flag("consumer_cancel_notify"), flag("basic.nack"), flag("publisher_confirms"),
-                                 flag("authentication_failure_close")};
-    amqp_table_entry_t all[] = {text("product", "ferry"), text("version", FERRY_VERSION), text("connection_name", a->config->name ? a->config->name : "ferry"),
+    amqp_table_entry_t able[] = {flag("connection.blocked"), flag("consumer_cancel_notify"), flag("basic.nack"),
+                                 flag("publisher_confirms"), flag("authentication_failure_close")};
+    amqp_table_entry_t all[] = {text("product", "ferry"),
+                                text("version", FERRY_VERSION),
+                                text("connection_name", a->config->name ? a->config->name : "ferry"),
                                 {.key = ferry__amqp_text("capabilities"), .value = {.kind = AMQP_FIELD_KIND_TABLE}}};
     note_broker(a, &s->server_properties);
     if (!offers(s->mechanisms, mechanism)) {
@@ -110,8 +117,10 @@ static void start(ferry__amqp_conn *c, const amqp_connection_start_t *s)
         return;
     }
     all[3].value.value.table = (amqp_table_t){sizeof able / sizeof *able, able};
-    amqp_connection_start_ok_t m = {.client_properties = {sizeof all / sizeof *all, all}, .mechanism = ferry__amqp_text(mechanism),
-                                    .response = response(a, secret, sizeof secret), .locale = ferry__amqp_text("en_US")};
+    amqp_connection_start_ok_t m = {.client_properties = {sizeof all / sizeof *all, all},
+                                    .mechanism = ferry__amqp_text(mechanism),
+                                    .response = response(a, secret, sizeof secret),
+                                    .locale = ferry__amqp_text("en_US")};
     ferry__amqp_say(c, 0, AMQP_CONNECTION_START_OK_METHOD, &m);
     explicit_bzero(secret, sizeof secret);
 }
@@ -158,8 +167,8 @@ static void closed_by_broker(ferry__amqp_conn *c, const amqp_connection_close_t 
     bool denied = m->reply_code == ACCESS_REFUSED || m->reply_code == NOT_ALLOWED;
     ferry__amqp_say(c, 0, AMQP_CONNECTION_CLOSE_OK_METHOD, &ok);
     ferry__amqp_conn_flush(c, ferry__now_ms());
-    ferry__amqp_fail(c->a, denied ? FERRY_DENIED : FERRY_UNAVAILABLE, "the broker closed the connection: %.*s", (int)m->reply_text.len,
-                     (const char *)m->reply_text.bytes);
+    ferry__amqp_fail(c->a, denied ? FERRY_DENIED : FERRY_UNAVAILABLE, "the broker closed the connection: %.*s",
+                     (int)m->reply_text.len, (const char *)m->reply_text.bytes);
 }
 
 static void block(ferry__amqp_conn *c, bool blocked, amqp_bytes_t reason)
@@ -218,7 +227,8 @@ static void channel_closed(ferry__amqp_conn *c, amqp_channel_t channel, const am
     if (!c->publishes && channel == FERRY__AMQP_LEAVE)
         ferry__amqp_leave_closed(c->a);
     else if (!c->publishes)
-        ferry__amqp_fail(c->a, m->reply_code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, "the broker refused: %s", why);
+        ferry__amqp_fail(c->a, m->reply_code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE,
+                         "the broker refused: %s", why);
     else if (channel == FERRY__AMQP_PROBES)
         ferry__amqp_probe_closed(c->a, m->reply_code);
     else if (channel == FERRY__AMQP_BROWSE)
@@ -352,7 +362,8 @@ static void whole(ferry__amqp_conn *c, amqp_channel_t channel)
         ferry__amqp_got(c->a, &in);
 }
 
-static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_inbound *in, const amqp_basic_properties_t *p)
+static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_inbound *in,
+                       const amqp_basic_properties_t *p)
 {
     ferry__amqp *a = c->a;
     size_t most = (a->config->max_message + 65536) * (in->what == FERRY__AMQP_GOT ? 3 : 1);

@@ -10,7 +10,7 @@
  * handled would let another server overtake them. So these consumers live as long as their channel. What the core hands back waits in
  * its place here; when draining nothing more is handed up, and once nothing of it is being handled the channel is closed, which
  * returns all that it had in one step, in order. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -280,7 +280,8 @@ void ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp
 {
     ferry__amqp_inbound *in = &c->in[channel];
     unsigned part = 0;
-    *in = (ferry__amqp_inbound){.what = FERRY__AMQP_DELIVERED, .tag = d->delivery_tag, .redelivered = d->redelivered != 0};
+    *in = (ferry__amqp_inbound){
+        .what = FERRY__AMQP_DELIVERED, .tag = d->delivery_tag, .redelivered = d->redelivered != 0};
     if (!parse_tag(d->consumer_tag, &in->tag_kind, &in->intake, &part)) {
         ferry__amqp_fail(c->a, FERRY_UNAVAILABLE, "the broker delivered to a consumer that is not ours");
         return;
@@ -315,7 +316,8 @@ static void work(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in
     ferry__amqp_intake *to = ferry__amqp_intake_by(a, in->intake);
     ferry__frame *f = in->frame;
     if (!f || (to && !of_service(f, to->source->name))) {
-        ferry__log_print(a->up->log, LOG_ERR, "a message that cannot be read was dropped from a queue of %s", to ? to->source->name : "ours");
+        ferry__log_print(a->up->log, LOG_ERR, "a message that cannot be read was dropped from a queue of %s",
+                         to ? to->source->name : "ours");
         ferry__amqp_reject(a, channel, in->tag, false);
         ferry__frame_unref(f);
         return;
@@ -376,7 +378,8 @@ static void hand_up_of(ferry__amqp *a, ferry__amqp_intake *in)
 
 void ferry__amqp_hand_up(ferry__amqp *a)
 {
-    for (ferry__node *n = a->intakes.next, *next; n != &a->intakes && !a->closing && a->phase == FERRY__AMQP_UP; n = next) {
+    for (ferry__node *n = a->intakes.next, *next; n != &a->intakes && !a->closing && a->phase == FERRY__AMQP_UP;
+         n = next) {
         next = n->next;
         hand_up_of(a, FERRY__OF(n, ferry__amqp_intake, node));
     }
@@ -394,7 +397,8 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
     }
     if (!in || a->closing || (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
         return;
-    ferry__log_print(a->up->log, LOG_WARNING, "the broker deleted a queue of '%s': it is declared again", in->source->name);
+    ferry__log_print(a->up->log, LOG_WARNING, "the broker deleted a queue of '%s': it is declared again",
+                     in->source->name);
     if (kind == 'q')
         in->prefetch = in->consumers = 0; /* of one queue: all of them */
     if (kind == 'k') {

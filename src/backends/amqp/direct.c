@@ -3,7 +3,7 @@
  * All other answers go to an exchange of ours by the client's id, so there is no address to forge. These have one; a malformed one
  * kills the channel that publishes to it (and in RabbitMQ 3.10 the connection), so what does not look exactly like one of the broker's
  * own making is not noted. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 #include "base/random.h"

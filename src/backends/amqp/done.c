@@ -52,7 +52,8 @@ void ferry__amqp_done_free(ferry__amqp_done *d)
 static uint32_t *find(ferry__amqp_done *d, const ferry__id *id)
 {
     uint32_t *at = &d->buckets[(ferry__hash(id->client, sizeof id->client) + id->serial) % d->size];
-    while (*at != NONE && (d->ring[*at].id.serial != id->serial || memcmp(d->ring[*at].id.client, id->client, sizeof id->client) != 0))
+    while (*at != NONE &&
+           (d->ring[*at].id.serial != id->serial || memcmp(d->ring[*at].id.client, id->client, sizeof id->client) != 0))
         at = &d->ring[*at].chain;
     return at;
 }

@@ -10,9 +10,10 @@
 
 /* Headers of ours. Those of the program stand beside them under their own names; if one of its names would collide with ours or with
  * one that the broker heeds (CC, BCC, x-…), all of its headers travel as they are encoded, in HEADERS. */
-static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "ferry-correlation", IDEMPOTENCY[] = "ferry-idempotency-key",
-                  ATTEMPT[] = "ferry-attempt", STATUS[] = "ferry-status", OUTCOME[] = "ferry-outcome",
-                  MAYBE[] = "ferry-maybe", UNTIL[] = "ferry-until", HEADERS[] = "ferry-headers";
+static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "ferry-correlation",
+                  IDEMPOTENCY[] = "ferry-idempotency-key", ATTEMPT[] = "ferry-attempt", STATUS[] = "ferry-status",
+                  OUTCOME[] = "ferry-outcome", MAYBE[] = "ferry-maybe", UNTIL[] = "ferry-until",
+                  HEADERS[] = "ferry-headers";
 static const char MSGPACK[] = "application/msgpack";
 
 enum { SHORT = 255 /* bytes in a short string of AMQP */ };
@@ -296,7 +297,8 @@ static int64_t number(const amqp_field_value_t *v)
 
 static bool is_number(const amqp_field_value_t *v)
 {
-    return v->kind != AMQP_FIELD_KIND_BOOLEAN && (number(v) != -1 || v->kind == AMQP_FIELD_KIND_I32 || v->kind == AMQP_FIELD_KIND_I64);
+    return v->kind != AMQP_FIELD_KIND_BOOLEAN &&
+           (number(v) != -1 || v->kind == AMQP_FIELD_KIND_I32 || v->kind == AMQP_FIELD_KIND_I64);
 }
 
 /* What stands in the table of headers. */
@@ -314,9 +316,10 @@ static bool own(reading *r, const amqp_table_entry_t *e)
         const char   *name;
         amqp_bytes_t *text;
         int64_t      *number;
-    } known[] = {{KEY, &r->key, NULL},         {CORRELATION, &r->correlation, NULL}, {IDEMPOTENCY, &r->idempotency, NULL}, {UNTIL, &r->until, NULL},
-                 {HEADERS, &r->whole, NULL},   {STATUS, NULL, &r->status},           {OUTCOME, NULL, &r->outcome},
-                 {ATTEMPT, NULL, &r->attempt}, {MAYBE, NULL, &r->maybe}};
+    } known[] = {
+        {KEY, &r->key, NULL},         {CORRELATION, &r->correlation, NULL}, {IDEMPOTENCY, &r->idempotency, NULL},
+        {UNTIL, &r->until, NULL},     {HEADERS, &r->whole, NULL},           {STATUS, NULL, &r->status},
+        {OUTCOME, NULL, &r->outcome}, {ATTEMPT, NULL, &r->attempt},         {MAYBE, NULL, &r->maybe}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!is(e->key, known[i].name))
             continue;
@@ -473,14 +476,16 @@ static int64_t deadline(const reading *r, const amqp_basic_properties_t *p, int6
 
 static bool fill(ferry__frame *f, const reading *r, const amqp_basic_properties_t *p, int64_t now_ms)
 {
-    if (!take_id(f, p) || r->status < 0 || r->status > FERRY_INTERNAL || r->outcome < 0 || r->outcome > FERRY_OUTCOME_EXECUTED)
+    if (!take_id(f, p) || r->status < 0 || r->status > FERRY_INTERNAL || r->outcome < 0 ||
+        r->outcome > FERRY_OUTCOME_EXECUTED)
         return false;
     f->verb = r->verb ? r->verb : f->kind == FERRY__CALL ? FERRY_GET : FERRY_POST;
     f->status = (uint8_t)r->status;
     f->executed = (uint8_t)r->outcome;
     f->maybe = r->maybe == 1;
     f->attempt = r->attempt > 0 && r->attempt < 1000000 ? (uint32_t)r->attempt : 0;
-    f->time_ms = p->_flags & AMQP_BASIC_TIMESTAMP_FLAG && p->timestamp < INT64_MAX / 1000 ? (int64_t)p->timestamp * 1000 : 0;
+    f->time_ms =
+        p->_flags & AMQP_BASIC_TIMESTAMP_FLAG && p->timestamp < INT64_MAX / 1000 ? (int64_t)p->timestamp * 1000 : 0;
     if (f->kind == FERRY__CALL)
         f->deadline_ms = deadline(r, p, now_ms);
     return f->kind == FERRY__REPLY || f->route.length > 0;

@@ -5,7 +5,7 @@
  * call returned, which proves that it did not run; without that it would lie in the queue, and nobody could say. A queue with calls in
  * it stays: the next server answers them. The broker closes the channel on which a deletion is refused, so they have one of their own,
  * and go one by one. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 

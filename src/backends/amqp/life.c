@@ -3,7 +3,7 @@
  *     AWAY --retry_ms--> CONNECTING --both live, declared, confirming, listening--> UP
  *       ^__________________|______________________________________________________|   fall: what was under way is lost, wait, next host
  */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/clock.h"
 #include "base/random.h"
@@ -61,10 +61,18 @@ static void connect_both(ferry__amqp *a, int64_t now_ms)
     host_at(a, host, port);
     ferry__random_bytes(nonce, sizeof nonce);
     hex(a->nonce, nonce, sizeof nonce);
-    ferry__stream_options o = {.host = host, .port = port, .tls = a->tls, .ca_file = ferry__url_text(a->url, t, "ca"),
-                               .cert_file = ferry__url_text(a->url, t, "cert"), .key_file = ferry__url_text(a->url, t, "key"),
-                               .tls_name = ferry__url_text(a->url, t, "tls_name"), .tls_unverified = !a->verify,
-                               .connect_ms = a->connect_ms, .dead_ms = a->heartbeat_ms * 2, .in_max = IN_MAX, .out_max = OUT_MAX};
+    ferry__stream_options o = {.host = host,
+                               .port = port,
+                               .tls = a->tls,
+                               .ca_file = ferry__url_text(a->url, t, "ca"),
+                               .cert_file = ferry__url_text(a->url, t, "cert"),
+                               .key_file = ferry__url_text(a->url, t, "key"),
+                               .tls_name = ferry__url_text(a->url, t, "tls_name"),
+                               .tls_unverified = !a->verify,
+                               .connect_ms = a->connect_ms,
+                               .dead_ms = a->heartbeat_ms * 2,
+                               .in_max = IN_MAX,
+                               .out_max = OUT_MAX};
     a->epoch++;
     a->phase = FERRY__AMQP_CONNECTING;
     a->limit_ms = now_ms + a->connect_ms;
@@ -83,7 +91,8 @@ void ferry__amqp_ready(ferry__amqp *a)
     a->backoff_ms = 0;
     a->told = blocked ? FERRY__BLOCKED : FERRY__UP;
     if (!a->closing)
-        a->up->state(a->up, a->told, blocked ? FERRY_OVERLOADED : FERRY_OK, blocked ? "the broker takes nothing at present" : NULL);
+        a->up->state(a->up, a->told, blocked ? FERRY_OVERLOADED : FERRY_OK,
+                     blocked ? "the broker takes nothing at present" : NULL);
     ferry__amqp_probe_begin(a);
 }
 
@@ -92,7 +101,8 @@ void ferry__amqp_drop(ferry__amqp *a, bool forked)
     ferry__amqp_conn_done(&a->out, forked);
     ferry__amqp_conn_done(&a->in, forked);
     a->phase = FERRY__AMQP_AWAY;
-    a->confirming = a->listening = a->fencing = a->control_queue = a->keyed_open = a->keyed_closing = a->probes_open = false;
+    a->confirming = a->listening = a->fencing = a->control_queue = a->keyed_open = a->keyed_closing = a->probes_open =
+        false;
     a->declaring = a->cancelling = 0;
     memset(a->tiers, 0, sizeof a->tiers);
 }

@@ -3,6 +3,7 @@
  * A socket is read when the last poll saw something in it. Under a light load, a turn that has just written leaves the reading to the poll
  * that follows: at one call in flight that saves two system calls which would find nothing. */
 #include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -13,16 +14,25 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { CLOSE_MS = 1000, BYE_MS = 500, LIGHT = 8 /* frames that came in the last turn: below, there are pauses in between */ };
+enum {
+    CLOSE_MS = 1000,
+    BYE_MS = 500,
+    LIGHT = 8 /* frames that came in the last turn: below, there are pauses in between */
+};
 
 const ferry__setting ferry__amqp_settings[] = {
-    {"queue", FERRY__CHOICE, "quorum", 0, 0, "quorum|classic", "type of the queues of posts and dead letters; the same for all who share them"},
-    {"reply", FERRY__CHOICE, "exclusive", 0, 0, "exclusive|direct", "answers through a queue of the handle's own, or RabbitMQ's direct reply-to"},
-    {"prefetch", FERRY__NUMBER, "2000", 1, 65535, NULL, "messages of one queue that a server holds unacknowledged at most"},
+    {"queue", FERRY__CHOICE, "quorum", 0, 0, "quorum|classic",
+     "type of the queues of posts and dead letters; the same for all who share them"},
+    {"reply", FERRY__CHOICE, "exclusive", 0, 0, "exclusive|direct",
+     "answers through a queue of the handle's own, or RabbitMQ's direct reply-to"},
+    {"prefetch", FERRY__NUMBER, "2000", 1, 65535, NULL,
+     "messages of one queue that a server holds unacknowledged at most"},
     {"window", FERRY__NUMBER, "1000", 1, 100000, NULL, "posts under way that the broker has not confirmed, at most"},
-    {"heartbeat", FERRY__MS, "10s", 20, 600000, NULL, "a sign of life each half of it; a broker silent for two is gone"},
+    {"heartbeat", FERRY__MS, "10s", 20, 600000, NULL,
+     "a sign of life each half of it; a broker silent for two is gone"},
     {"connect", FERRY__MS, "5s", 10, 600000, NULL, "for one attempt to connect, handshakes and declarations included"},
-    {"tier", FERRY__MS, "100ms", 1, 3600000, NULL, "the shortest delay of a retry; the others are 1.5, 2, 3, 4, 6, 8, … times as long"},
+    {"tier", FERRY__MS, "100ms", 1, 3600000, NULL,
+     "the shortest delay of a retry; the others are 1.5, 2, 3, 4, 6, 8, … times as long"},
     {"auth", FERRY__CHOICE, "plain", 0, 0, "plain|external", "by user and password, or by the client certificate"},
     {"ca", FERRY__TEXT, NULL, 0, 0, NULL, "file with the certificates to trust, instead of the system's"},
     {"cert", FERRY__TEXT, NULL, 0, 0, NULL, "file with the client's certificate chain"},
@@ -59,7 +69,8 @@ static ferry_status check_login(ferry__amqp *a, char *why)
         return FERRY_INVALID;
     }
     if (!a->tls && !here && a->url->password)
-        ferry__log_print(a->up->log, LOG_WARNING, "amqp: the password crosses the network readable by all: amqps hides it");
+        ferry__log_print(a->up->log, LOG_WARNING,
+                         "amqp: the password crosses the network readable by all: amqps hides it");
     return FERRY_OK;
 }
 
@@ -168,7 +179,8 @@ static struct pollfd interest(const ferry__amqp_conn *c)
 
 static void tell_epoll(ferry__amqp *a, ferry__amqp_conn *c, struct pollfd want)
 {
-    struct epoll_event e = {.data.fd = want.fd, .events = (want.events & POLLIN ? EPOLLIN : 0u) | (want.events & POLLOUT ? EPOLLOUT : 0u)};
+    struct epoll_event e = {.data.fd = want.fd,
+                            .events = (want.events & POLLIN ? EPOLLIN : 0u) | (want.events & POLLOUT ? EPOLLOUT : 0u)};
     if (want.fd < 0 || (want.fd == c->watched.fd && want.events == c->watched.events))
         return; /* a closed descriptor left the set by itself */
     if (epoll_ctl(a->epoll, EPOLL_CTL_MOD, want.fd, &e) < 0)
@@ -234,7 +246,8 @@ static void amqp_flush(void *self)
 static bool may_have_news(const ferry__amqp *a, const ferry__amqp_conn *c, const struct pollfd *polled, int64_t now_ms)
 {
     bool knows = a->slept && a->epoll < 0 && polled->fd >= 0;
-    return !knows || polled->revents || a->phase != FERRY__AMQP_UP || (c->stream && ferry__stream_next_ms(c->stream, now_ms) == 0);
+    return !knows || polled->revents || a->phase != FERRY__AMQP_UP ||
+           (c->stream && ferry__stream_next_ms(c->stream, now_ms) == 0);
 }
 
 static void note_readable(ferry__amqp *a, int64_t now_ms)
@@ -353,14 +366,15 @@ static void amqp_abandon(void *self)
         free_all(a, true);
 }
 
-#define TABLE(name, text)                                                                                                                  \
-    {                                                                                                                                      \
-        .scheme = name, .about = text, .state_size = sizeof(ferry__amqp), .bits = FERRY__DURABLE | FERRY__CANCELS | FERRY__BEATS,                         \
-        .settings = ferry__amqp_settings, .more = &ferry__amqp_more, .open = amqp_open, .close = amqp_close, .abandon = amqp_abandon,      \
-        .listen = ferry__amqp_listen, .unlisten = ferry__amqp_unlisten, .credit = ferry__amqp_credit, .send = ferry__amqp_send,            \
-        .flush = amqp_flush, .settle = ferry__amqp_settle, .retry = ferry__amqp_retry, .bury = ferry__amqp_bury,                           \
-        .hand_back = ferry__amqp_hand_back, .wait = amqp_wait, .wake = ferry__amqp_wake, .pump = amqp_pump, .probe = ferry__amqp_probe,    \
-        .next_ms = amqp_next_ms, .fd = amqp_fd,                                                                                            \
+#define TABLE(name, text)                                                                                          \
+    {                                                                                                              \
+        .scheme = name, .about = text, .state_size = sizeof(ferry__amqp),                                          \
+        .bits = FERRY__DURABLE | FERRY__CANCELS | FERRY__BEATS, .settings = ferry__amqp_settings,                  \
+        .more = &ferry__amqp_more, .open = amqp_open, .close = amqp_close, .abandon = amqp_abandon,                \
+        .listen = ferry__amqp_listen, .unlisten = ferry__amqp_unlisten, .credit = ferry__amqp_credit,              \
+        .send = ferry__amqp_send, .flush = amqp_flush, .settle = ferry__amqp_settle, .retry = ferry__amqp_retry,   \
+        .bury = ferry__amqp_bury, .hand_back = ferry__amqp_hand_back, .wait = amqp_wait, .wake = ferry__amqp_wake, \
+        .pump = amqp_pump, .probe = ferry__amqp_probe, .next_ms = amqp_next_ms, .fd = amqp_fd,                     \
     }
 
 const ferry__abilities ferry__amqp_more = {.admin = ferry__amqp_admin};

@@ -1,6 +1,6 @@
 /* probe.c - who is alive behind a name: a passive declaration of its queue `up` tells how many consume from it, or that there is no such
  * queue. The latter closes the channel, so probes have one of their own, which is opened again with the rest of the questions. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include <string.h>
 

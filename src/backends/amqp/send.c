@@ -3,7 +3,7 @@
  * Posts and copies are confirmed one by one. Calls are not: a confirm each is work for the broker that nobody reads. Instead a fence, a
  * harmless method that is answered behind them, proves at once for all before it that they were routed, or returned: Basic.Return comes
  * first. One fence for every FENCE_MOST calls, or FENCE_MS after the first; an answer to a call comes before that anyway. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -69,7 +69,8 @@ static const char *reason(const ferry__amqp *a, const ferry__frame *f, ferry_sta
 {
     const char *route = ferry__frame_text(f, f->route);
     if (status == FERRY_NO_SERVICE)
-        ferry__why(why, "nobody ever served '%.*s' here: start a server for it, or check the name and FERRY_URL", (int)strcspn(route, "."), route);
+        ferry__why(why, "nobody ever served '%.*s' here: start a server for it, or check the name and FERRY_URL",
+                   (int)strcspn(route, "."), route);
     else if (status == FERRY_OVERLOADED)
         ferry__why(why, "more than %zu messages wait for the broker", a->config->max_queued);
     else if (status == FERRY_UNAVAILABLE)
@@ -193,8 +194,13 @@ static ferry_status put_request(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
     else if (call)
         ferry__amqp_reply_name(a, reply);
     ferry__amqp_fields_write(&fields, f, call ? reply : NULL, now_ms);
-    ferry__amqp_letter l = {.channel = call ? FERRY__AMQP_CALLS : FERRY__AMQP_POSTS, .exchange = "", .key = queue, .mandatory = true,
-                            .properties = &fields.p, .body = ferry__frame_body(f), .length = f->body.length};
+    ferry__amqp_letter l = {.channel = call ? FERRY__AMQP_CALLS : FERRY__AMQP_POSTS,
+                            .exchange = "",
+                            .key = queue,
+                            .mandatory = true,
+                            .properties = &fields.p,
+                            .body = ferry__frame_body(f),
+                            .length = f->body.length};
     return ferry__amqp_put_letter(&a->out.codec, &l);
 }
 
@@ -273,8 +279,12 @@ static ferry_status put_reply(ferry__amqp *a, const ferry__frame *f)
     ferry__id_print(&f->id, client);
     client[32] = '\0'; /* the first part of an id is its client: the key of its reply queue */
     snprintf(exchange, sizeof exchange, "%s.replies", a->config->ns);
-    ferry__amqp_letter l = {.channel = direct ? FERRY__AMQP_DIRECT : FERRY__AMQP_CALLS_IN, .exchange = direct ? "" : exchange,
-                            .key = direct ? direct : client, .properties = &fields.p, .body = f->data + f->body.at, .length = f->body.length};
+    ferry__amqp_letter l = {.channel = direct ? FERRY__AMQP_DIRECT : FERRY__AMQP_CALLS_IN,
+                            .exchange = direct ? "" : exchange,
+                            .key = direct ? direct : client,
+                            .properties = &fields.p,
+                            .body = f->data + f->body.at,
+                            .length = f->body.length};
     ferry__amqp_conn *c = direct ? &a->out : &a->in;
     if (direct && !a->direct_open)
         ferry__amqp_channel_open(c, FERRY__AMQP_DIRECT);
@@ -362,7 +372,8 @@ void ferry__amqp_channel_lost(ferry__amqp *a, amqp_channel_t channel, unsigned c
     }
     bool never = r && code == ACCESS_REFUSED && !r->proven;
     if (r)
-        lose(a, r, never ? FERRY__REFUSED : FERRY__LOST, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, text);
+        lose(a, r, never ? FERRY__REFUSED : FERRY__LOST, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE,
+             text);
     if (channel == FERRY__AMQP_CALLS) {
         a->fencing = false;
         a->fence_ms = 0;

@@ -4,7 +4,7 @@
  * long handler must not keep the finished ones unacknowledged. What was answered is acknowledged only when its answer is written.
  * Copies leave through the ring of posts; the old message is acknowledged when the broker has confirmed the new one. If that fails, the
  * old one goes back to its queue a little later, so that a broker that refuses does not make us spin. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -207,7 +207,8 @@ void ferry__amqp_give_back(ferry__amqp *a, ferry__frame *f, ferry__amqp_kind kin
     snprintf(reply, sizeof reply, "%s", direct ? direct : "");
     ferry__amqp_fields_write(&fields, f, *reply ? reply : NULL, ferry__now_ms());
     ferry__amqp_drop_direct(a, &f->id);
-    ferry__amqp_letter l = {.exchange = "", .key = queue, .properties = &fields.p, .body = ferry__frame_body(f), .length = f->body.length};
+    ferry__amqp_letter l = {
+        .exchange = "", .key = queue, .properties = &fields.p, .body = ferry__frame_body(f), .length = f->body.length};
     copy(a, f, &l, kind);
 }
 
@@ -221,7 +222,11 @@ void ferry__amqp_retry(void *self, ferry__frame *f, int delay_ms)
     ferry__amqp_queue_of(a, queue, f);
     ferry__amqp_declare_tier(a, ferry__amqp_tier(a, delay_ms), tier);
     ferry__amqp_fields_write(&fields, f, NULL, ferry__now_ms());
-    ferry__amqp_letter l = {.exchange = tier, .key = queue, .properties = &fields.p, .body = ferry__frame_body(f), .length = f->body.length};
+    ferry__amqp_letter l = {.exchange = tier,
+                            .key = queue,
+                            .properties = &fields.p,
+                            .body = ferry__frame_body(f),
+                            .length = f->body.length};
     copy(a, f, &l, FERRY__AMQP_RETRY);
     ferry__amqp_keyed_look(a);
 }

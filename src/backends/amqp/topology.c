@@ -3,7 +3,7 @@
  * Only what RabbitMQ 3.10 to 4.3 all accept: every queue that is not exclusive is durable, and says its type, since a vhost may have
  * another default. A queue is declared by whoever consumes from it; what is declared by a sender as well has the same arguments.
  * Declaring twice is harmless; with other arguments it is refused by the broker, and the link falls with that reason. */
-#include "backends/amqp/amqp.h"
+#include "backends/amqp/state.h"
 
 #include "base/alloc.h"
 
@@ -13,8 +13,8 @@ enum { NO_LIMIT = 1000000000 /* of deliveries: ours are counted by the core */ }
 
 /* ---- names ---------------------------------------------------------------------------------------------------------- */
 
-void ferry__amqp_queue_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *service, size_t length, const char *what,
-                            unsigned partition)
+void ferry__amqp_queue_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *service, size_t length,
+                            const char *what, unsigned partition)
 {
     if (partition)
         snprintf(to, FERRY__AMQP_NAME, "%s.%.*s.%s.%u", a->config->ns, (int)length, service, what, partition);
@@ -56,13 +56,15 @@ static amqp_table_entry_t text(const char *name, const char *value)
 
 static amqp_table_entry_t number(const char *name, int32_t value)
 {
-    amqp_table_entry_t e = {.key = ferry__amqp_text(name), .value = {.kind = AMQP_FIELD_KIND_I32, .value = {.i32 = value}}};
+    amqp_table_entry_t e = {.key = ferry__amqp_text(name),
+                            .value = {.kind = AMQP_FIELD_KIND_I32, .value = {.i32 = value}}};
     return e;
 }
 
 static amqp_table_entry_t yes(const char *name)
 {
-    amqp_table_entry_t e = {.key = ferry__amqp_text(name), .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
+    amqp_table_entry_t e = {.key = ferry__amqp_text(name),
+                            .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
     return e;
 }
 
@@ -73,8 +75,8 @@ static void declare(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel,
     ferry__amqp_say(c, channel, AMQP_QUEUE_DECLARE_METHOD, m);
 }
 
-void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *name, amqp_table_entry_t *arguments,
-                               int n)
+void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *name,
+                               amqp_table_entry_t *arguments, int n)
 {
     amqp_queue_declare_t m = {.queue = ferry__amqp_text(name), .durable = 1, .arguments = {n, arguments}};
     declare(a, c, channel, &m);
@@ -83,27 +85,34 @@ void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel
 static void declare_exclusive(ferry__amqp *a, const char *name)
 {
     amqp_table_entry_t classic = text("x-queue-type", "classic");
-    amqp_queue_declare_t m = {.queue = ferry__amqp_text(name), .exclusive = 1, .auto_delete = 1, .arguments = {1, &classic}};
+    amqp_queue_declare_t m = {
+        .queue = ferry__amqp_text(name), .exclusive = 1, .auto_delete = 1, .arguments = {1, &classic}};
     declare(a, &a->in, FERRY__AMQP_MAIN, &m);
 }
 
 static void declare_exchange(ferry__amqp_conn *c, amqp_channel_t channel, const char *name, const char *type)
 {
-    amqp_exchange_declare_t m = {.exchange = ferry__amqp_text(name), .type = ferry__amqp_text(type), .durable = 1, .nowait = 1};
+    amqp_exchange_declare_t m = {
+        .exchange = ferry__amqp_text(name), .type = ferry__amqp_text(type), .durable = 1, .nowait = 1};
     ferry__amqp_say(c, channel, AMQP_EXCHANGE_DECLARE_METHOD, &m);
 }
 
 static void bind(ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *exchange, const char *key)
 {
-    amqp_queue_bind_t m = {.queue = ferry__amqp_text(queue), .exchange = ferry__amqp_text(exchange), .routing_key = ferry__amqp_text(key),
+    amqp_queue_bind_t m = {.queue = ferry__amqp_text(queue),
+                           .exchange = ferry__amqp_text(exchange),
+                           .routing_key = ferry__amqp_text(key),
                            .nowait = 1};
     ferry__amqp_say(c, channel, AMQP_QUEUE_BIND_METHOD, &m);
 }
 
-void ferry__amqp_consume(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *tag, bool no_ack)
+void ferry__amqp_consume(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *queue,
+                         const char *tag, bool no_ack)
 {
     (void)a;
-    amqp_basic_consume_t m = {.queue = ferry__amqp_text(queue), .consumer_tag = ferry__amqp_text(tag), .no_ack = no_ack,
+    amqp_basic_consume_t m = {.queue = ferry__amqp_text(queue),
+                              .consumer_tag = ferry__amqp_text(tag),
+                              .no_ack = no_ack,
                               .nowait = tag[0] != 'r'};
     ferry__amqp_say(c, channel, AMQP_BASIC_CONSUME_METHOD, &m);
 }
@@ -231,8 +240,9 @@ void ferry__amqp_declare_tier(ferry__amqp *a, int ms, char to[FERRY__AMQP_NAME])
     snprintf(to, FERRY__AMQP_NAME, "%s.retry.%d", a->config->ns, ms);
     if (!first_use(a, ms))
         return;
-    amqp_table_entry_t arguments[] = {text("x-queue-type", a->quorum ? "quorum" : "classic"), number("x-message-ttl", ms),
-                                      text("x-dead-letter-exchange", ""), text("x-dead-letter-strategy", "at-least-once"),
+    amqp_table_entry_t arguments[] = {text("x-queue-type", a->quorum ? "quorum" : "classic"),
+                                      number("x-message-ttl", ms), text("x-dead-letter-exchange", ""),
+                                      text("x-dead-letter-strategy", "at-least-once"),
                                       text("x-overflow", "reject-publish")};
     declare_exchange(&a->out, FERRY__AMQP_POSTS, to, "fanout");
     ferry__amqp_declare_queue(a, &a->out, FERRY__AMQP_POSTS, to, arguments, a->quorum ? 5 : 3);
