@@ -21,6 +21,7 @@ static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, fe
     at->offset = p->base;
     at->metadata = metadata;
     at->metadata_size = strlen(metadata);
+    p->sent = p->own;
     p->dirty = false;
     p->sending = true;
 }
@@ -105,8 +106,12 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
         g->k->settled_now += g->settled_sent;
         g->settled_sent = 0;
     }
-    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next)
-        FERRY__OF(n, ferry__kafka_part, node)->sending = false;
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->sending && !err)
+            p->known = p->sent;
+        p->sending = false;
+    }
 }
 
 void ferry__commit_serve(ferry__kafka_group *g)

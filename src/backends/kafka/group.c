@@ -85,6 +85,7 @@ static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__ka
         if (claimed) {
             ferry__part_set(part_of(f), ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
             g->posts_held -= ferry__group_posts(p->topic);
+            g->calls_up -= !ferry__group_posts(p->topic) && g->calls_up > 0;
         }
         ferry__frame_unref(f);
     }
@@ -115,6 +116,7 @@ void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f)
     ferry__kafka_part *p = part_of(f);
     ferry__part_set(p, ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
     g->posts_held -= ferry__group_posts(p->topic);
+    g->calls_up -= !ferry__group_posts(p->topic) && g->calls_up > 0;
     p->waiting++;
     put_first(&g->ready[ferry__group_posts(p->topic)], f);
 }
@@ -168,9 +170,10 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
     unsigned attempts;
     if (!p->owned || p->leaving)
         return;
-    bool ours = ferry__part_see(p, m->offset, &maybe, &attempts);
+    int64_t due_ms = 0, mark = ferry__wire_mark(m),
+            time_ms = p->topic == FERRY__GROUP_CALLS ? ferry__wire_time(m) : INT64_MAX;
+    bool ours = ferry__part_see(p, m->offset, time_ms, &maybe, &attempts);
     bool given = ferry__part_state(p, m->offset) == FERRY__PART_GIVEN;
-    int64_t due_ms = 0, mark = ferry__wire_mark(m);
     if (mark >= 0)
         ferry__given_mark(g, p, mark);
     if (!ours && !given)
@@ -297,7 +300,11 @@ static void hand_up(ferry__kafka_group *g, int lane)
         g->posts_held += lane == 1;
         ferry__part_set(p, offset, FERRY__PART_UP);
         f->owner = in;
-        if (needs_claim(f)) {
+        if (lane == 0)
+            ferry__ahead_handed(g);
+        bool claim = needs_claim(f);
+        p->claiming = p->claiming || (claim && lane == 0);
+        if (claim && !(lane == 0 && ferry__part_claimed(p, offset, f->time_ms))) {
             ferry__frames_add(&g->claims_new, f);
             g->urgent = true;
         } else
@@ -339,6 +346,7 @@ void ferry__group_serve(ferry__kafka_group *g)
         hand_up(g, 1);
         resume_low(g);
     }
+    ferry__ahead_serve(g);
     if (g->given.first)
         ferry__given_serve(g);
     ferry__member_serve(g);
@@ -352,6 +360,8 @@ int64_t ferry__group_next_ms(const ferry__kafka_group *g)
         int64_t due = g->k->now_ms + (g->later.first->deadline_ms - ferry__wall_ms());
         at = due < at ? due : at;
     }
+    int64_t ahead = ferry__ahead_next_ms(g);
+    at = ahead < at ? ahead : at;
     if (g->given.first && !g->asking && g->watch_at_ms < at)
         at = g->watch_at_ms;
     if (g->revoking && !g->last_commit && g->revoke_by_ms < at)

@@ -52,6 +52,9 @@ struct ferry__kafka_group {
     size_t               settled_new, settled_sent;
     bool                 committing, urgent;
     size_t               dones;         /* calls handled since the last commit */
+    size_t               calls_up;      /* with handlers */
+    size_t               streak;        /* calls handled since a handler was long */
+    int64_t              moved_ms;      /* when one was handled, or the first handed up */
     int64_t              commit_at_ms;  /* INT64_MAX: nothing waits */
     int64_t              not_before_ms; /* after a commit that failed */
     bool                 preparing;     /* its job is under way */
@@ -96,6 +99,12 @@ void ferry__member_prepare(ferry__kafka_group *g);
 void ferry__member_serve(ferry__kafka_group *g);
 void ferry__member_rebalance(ferry__kafka_group *g, rd_kafka_event_t *event);
 void ferry__member_destroy(ferry__kafka_group *g);
+
+/* ahead.c: claims ahead, while handlers are short. */
+void ferry__ahead_handed(ferry__kafka_group *g);
+void ferry__ahead_handled(ferry__kafka_group *g);
+void ferry__ahead_serve(ferry__kafka_group *g);
+int64_t ferry__ahead_next_ms(const ferry__kafka_group *g);
 
 /* commit.c */
 void ferry__commit_serve(ferry__kafka_group *g);

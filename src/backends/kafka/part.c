@@ -120,6 +120,13 @@ static void read_attempts(ferry__kafka_part *p, const char *list)
     }
 }
 
+static void read_ahead(ferry__kafka_part *p, const char *text)
+{
+    char *end = NULL;
+    p->old.to = strtoll(text, &end, 10);
+    p->old.time_ms = end && *end == ':' ? strtoll(end + 1, NULL, 10) : 0;
+}
+
 static void read_givers(ferry__kafka_part *p, const char *names)
 {
     memset(p->givers, 0, sizeof p->givers);
@@ -191,6 +198,9 @@ bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata
     if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) ||
         !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
         return false;
+    memset(&p->own, 0, sizeof p->own);
+    p->sent = p->known = p->own;
+    read_ahead(p, field(said, 'c'));
     read_givers(p, field(said, 'w'));
     if (!read_given(p, field(said, 'g')))
         return false;
@@ -226,7 +236,7 @@ static void skip_gap(ferry__kafka_part *p, int64_t offset)
             ferry__part_set(p, o, FERRY__PART_DONE);
 }
 
-bool ferry__part_see(ferry__kafka_part *p, int64_t offset, bool *maybe, unsigned *attempts)
+bool ferry__part_see(ferry__kafka_part *p, int64_t offset, int64_t time_ms, bool *maybe, unsigned *attempts)
 {
     if (offset < p->base)
         return false;
@@ -239,6 +249,8 @@ bool ferry__part_see(ferry__kafka_part *p, int64_t offset, bool *maybe, unsigned
     p->read = offset + 1;
     advance(p);
     int state = ferry__part_state(p, offset);
+    if (state == FERRY__PART_NEW && offset < p->old.to && time_ms <= p->old.time_ms)
+        state = *cell(p, offset) = FERRY__PART_MAYBE | ATTEMPT;
     *maybe = state == FERRY__PART_MAYBE;
     *attempts = state == FERRY__PART_MAYBE ? (unsigned)(*cell(p, offset) / ATTEMPT) : 0;
     return state == FERRY__PART_NEW || state == FERRY__PART_MAYBE;
@@ -265,7 +277,7 @@ static char *print_bits(const ferry__kafka_part *p, unsigned states, char *to)
 static char *print_attempts(const ferry__kafka_part *p, char *to, const char *end)
 {
     const char *mark = ";a=";
-    for (int64_t o = p->base; o < p->top && end - to > 96; o++) {
+    for (int64_t o = p->base; o < p->top && end - to > 160; o++) {
         int state = ferry__part_state(p, o), n = *cell(p, o) / ATTEMPT;
         if (n == 0 || (state != FERRY__PART_UP && state != FERRY__PART_MAYBE))
             continue;
@@ -312,6 +324,19 @@ static char *print_given(const ferry__kafka_part *p, const char *us, char *to, c
     return to;
 }
 
+static char *print_ahead(const ferry__kafka_part *p, bool ours, char *to, const char *end)
+{
+    bool old = p->old.to > p->base, own = ours && p->own.to > p->base;
+    int64_t offset = old ? p->old.to : 0, time_ms = old ? p->old.time_ms : 0;
+    if (own) {
+        offset = p->own.to > offset ? p->own.to : offset;
+        time_ms = p->own.time_ms > time_ms ? p->own.time_ms : time_ms;
+    }
+    if (!old && !own)
+        return to;
+    return to + snprintf(to, (size_t)(end - to), ";c=%lld:%lld", (long long)offset, (long long)time_ms);
+}
+
 static char *put(char *to, const char *text)
 {
     size_t length = strlen(text);
@@ -329,5 +354,6 @@ void ferry__part_print(const ferry__kafka_part *p, const char *giver, char to[FE
     at = print_bits(p, giver ? done | up | given : done | given, at); /* g is read last and counts */
     at = print_given(p, giver, at, to + FERRY__PART_META);
     at = print_attempts(p, at, to + FERRY__PART_META);
+    at = print_ahead(p, giver == NULL, at, to + FERRY__PART_META);
     snprintf(at, (size_t)(to + FERRY__PART_META - at), ";o=%llx", (unsigned long long)p->who);
 }

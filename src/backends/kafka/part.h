@@ -14,8 +14,13 @@
  *     m=BITS;d=BITS;a=OFFSET:N,…;g=OFFSET:I,…;w=MEMBER,…;o=WHO
  *
  * g: GIVEN, I the place in w of the member that has it. m: UP and MAYBE; d: DONE; both from base on, six to a character. a: how many servers died with it, for m's that had any.
- * o: who wrote it. A message must be in m before a handler sees it: only so is "in neither" a proof that it is fresh. (Claims are
- * exact and not in blocks ahead: a block would answer MAYBE_EXECUTED for messages that were never started.)
+ * o: who wrote it. A message must be in m before a handler sees it: only so is "in neither" a proof that it is fresh.
+ *
+ *     ;c=OFFSET:TIME
+ *
+ * Handlers that are short would wait longer for the commit than for anything else. So while they are short, calls are claimed ahead:
+ * what stands below OFFSET, is in neither and was sent up to TIME (a second ahead, by the stamp in the message itself, so that no two
+ * clocks are compared) may have been started. As soon as a handler is long the claim is taken back: what waits behind it is fresh.
  *
  * A partition that comes back to us, with nobody's commit but ours in between, goes on as it was: what our handlers still have is not
  * handed out again. The epoch tells apart frames from before the partition was somebody else's. */
@@ -52,6 +57,10 @@ typedef struct ferry__kafka_part {
     uint8_t *ring;      /* a state and, above it, attempts; at offset % size */
     size_t   size;
     uint64_t who;
+    struct {
+        int64_t to, time_ms; /* 0: none */
+    } old, own, sent, known; /* claims ahead: the last owner's, ours, ours in the commit under way, ours that the broker has */
+    bool     claiming; /* a call needed a claim since the last one ahead */
     char     givers[FERRY__PART_GIVERS][FERRY__PART_MEMBER]; /* members; "": none */
 } ferry__kafka_part;
 
@@ -60,7 +69,12 @@ bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata
 void ferry__part_done(ferry__kafka_part *p);
 
 /* A message came. False: it is not to be handed out (done, or ours already). */
-bool ferry__part_see(ferry__kafka_part *p, int64_t offset, bool *maybe, unsigned *attempts);
+bool ferry__part_see(ferry__kafka_part *p, int64_t offset, int64_t time_ms, bool *maybe, unsigned *attempts);
+/* May it start without a claim of its own? */
+static inline bool ferry__part_claimed(const ferry__kafka_part *p, int64_t offset, int64_t time_ms)
+{
+    return offset < p->known.to && time_ms <= p->known.time_ms;
+}
 bool ferry__part_full(const ferry__kafka_part *p); /* `top` must not move on */
 void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state);
 int  ferry__part_state(const ferry__kafka_part *p, int64_t offset);

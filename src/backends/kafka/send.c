@@ -2,6 +2,7 @@
  *
  * A frame for a name waits in its target until the topic is known to exist: librdkafka would have a broker create it, or keep the
  * message for a while. After rd_kafka_produce only the delivery report says what became of it. */
+#include "backends/kafka/create.h"
 #include "backends/kafka/group.h"
 #include "backends/kafka/wire.h"
 #include "base/alloc.h"
@@ -157,6 +158,47 @@ void ferry__kafka_refuse(ferry__kafka *k, ferry__frame *f, ferry__fate fate, fer
     ferry__frames_add(&k->outcomes, f);
 }
 
+/* librdkafka says that there is no such topic; it may only not have heard of it yet. So the brokers are asked, which tells it too. */
+typedef struct look {
+    ferry__kafka_job     job;
+    ferry__kafka_target *target;
+    rd_kafka_t          *producer;
+    int                  partitions;
+} look;
+
+enum { LOOK_MS = 2000 };
+
+static void run_look(ferry__kafka *k, ferry__kafka_job *job)
+{
+    look *l = (look *)(void *)job;
+    (void)k;
+    l->partitions = ferry__kafka_partitions(l->producer, l->target->topic_name, LOOK_MS);
+}
+
+static void looked(ferry__kafka *k, ferry__kafka_job *job, bool ran)
+{
+    look *l = (look *)(void *)job;
+    l->target->asked = false;
+    if (ran && l->partitions >= 0)
+        ferry__kafka_target_found(k, l->target, l->partitions > 0);
+    else if (!k->closing)
+        ferry__kafka_probe(k, l->target);
+    ferry__free(l);
+}
+
+static void look_again(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
+{
+    t->topic = NULL;
+    ferry__frames_add(&t->held, f);
+    look *l = t->asked ? NULL : ferry__zalloc(sizeof *l);
+    if (!l)
+        return;
+    *l = (look){.job = {.run = run_look, .done = looked}, .target = t};
+    l->producer = t->target->lane == FERRY__CALLS ? k->calls : k->posts;
+    t->asked = true;
+    ferry__kafka_job_add(k, &l->job);
+}
+
 static void send_now(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
 {
     ferry__kafka_note *n = ferry__alloc(sizeof *n);
@@ -176,8 +218,9 @@ static void send_now(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
     n->frame = NULL;
     ferry__kafka_note_free(n);
     if (ferry__kafka_status(err) == FERRY_NO_SERVICE)
-        t->topic = NULL;
-    ferry__kafka_refuse(k, f, FERRY__REFUSED, ferry__kafka_status(err));
+        look_again(k, t, f);
+    else
+        ferry__kafka_refuse(k, f, FERRY__REFUSED, ferry__kafka_status(err));
 }
 
 static void ready_topic(ferry__kafka *k, ferry__kafka_target *t)
@@ -220,6 +263,8 @@ void ferry__kafka_send_replies(ferry__kafka *k)
         ferry__kafka_note *n = FERRY__OF(node, ferry__kafka_note, node);
         ferry__frame *f = n->frame;
         n->spread = client_spread(f->id.client);
+        if (n->part)
+            ferry__ahead_handled(n->part->group);
         rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__STATE;
         if (k->replies_topic)
             err = produce_packed(k, k->replies_topic->handle, f, f->id.client, sizeof f->id.client, n);
@@ -300,8 +345,11 @@ static void sent(ferry__kafka *k, const rd_kafka_message_t *m, ferry__kafka_note
     n->frame = NULL;
     ferry_status status = ferry__kafka_status(m->err);
     bool never_left = m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
-    if (m->err && status == FERRY_NO_SERVICE)
-        n->target->topic = NULL;
+    if (m->err && status == FERRY_NO_SERVICE && never_left && !k->closing) {
+        look_again(k, n->target, f);
+        ferry__kafka_note_free(n);
+        return;
+    }
     if (m->err && status == FERRY_UNAVAILABLE)
         ferry__kafka_lost(k, status, rd_kafka_err2str(m->err));
     ferry__kafka_refuse(k, f,

@@ -158,7 +158,7 @@ static ferry_status add_common(ferry__kafka_settings *s, const ferry__config *co
                 add_number(s, "reconnect.backoff.ms", config->backoff_ms) &&
                 add_number(s, "reconnect.backoff.max.ms",
                            config->backoff_max_ms > config->backoff_ms ? config->backoff_max_ms : config->backoff_ms) &&
-                add(s, "topic.metadata.propagation.max.ms", "1000") && add(s, "log_level", "3") &&
+                add(s, "topic.metadata.propagation.max.ms", "3000") && add(s, "log_level", "3") &&
                 add(s, "broker.address.family", "any");
     if (!good)
         ferry__why(why, "out of memory");

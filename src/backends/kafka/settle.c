@@ -47,6 +47,8 @@ static void hand_back(ferry__kafka *k, ferry__frame *f)
     ferry__kafka_part *p = part_of(f);
     int64_t offset = ferry__part_offset(f->tag[1]);
     k->settled_now++;
+    if (p->topic == FERRY__GROUP_CALLS && !(p->owned && !p->leaving && p->group->state == FERRY__GROUP_MEMBER))
+        p->group->calls_up -= p->group->calls_up > 0;
     if (!ferry__part_current(p, f->tag[1]) || ferry__part_state(p, offset) != FERRY__PART_UP) {
         ferry__frame_unref(f);
         return;
@@ -63,6 +65,8 @@ static void hand_back(ferry__kafka *k, ferry__frame *f)
 void ferry__kafka_settle_all(ferry__kafka *k)
 {
     for (ferry__frame *f; (f = ferry__frames_take(&k->passed.settled));) {
+        if (f->kind == FERRY__CALL)
+            ferry__ahead_handled(part_of(f)->group);
         ferry__kafka_done(k, part_of(f), f->tag[1]);
         ferry__frame_unref(f);
     }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEADLINE_AT = 32 /* in a packed frame, pack.c */ };
+enum { DEADLINE_AT = 32, TIME_AT = 40 /* in a packed frame, pack.c */ };
 
 static const struct {
     const char *name;
@@ -42,6 +42,17 @@ void ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms)
     uint64_t bits = (uint64_t)(left > 0 ? left : f->deadline_ms ? 1 : 0);
     for (int i = 0; i < 8; i++)
         at[i] = (unsigned char)(bits >> (8 * i));
+}
+
+int64_t ferry__wire_time(const rd_kafka_message_t *m)
+{
+    const unsigned char *at = (const unsigned char *)m->payload + TIME_AT;
+    uint64_t time_ms = 0;
+    if (!m->payload || m->len < TIME_AT + 8)
+        return INT64_MAX;
+    for (int i = 7; i >= 0; i--)
+        time_ms = time_ms << 8 | at[i];
+    return (int64_t)time_ms;
 }
 
 static int64_t age_ms(const rd_kafka_message_t *m)

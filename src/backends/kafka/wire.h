@@ -13,6 +13,9 @@
 /* That offset; -1: it is none. */
 int64_t ferry__wire_mark(const rd_kafka_message_t *m);
 
+/* When a call was sent, by its own stamp; INT64_MAX: it is none. */
+int64_t ferry__wire_time(const rd_kafka_message_t *m);
+
 size_t ferry__wire_packed(const ferry__frame *f);
 void   ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms); /* the deadline as the time that is left */
 
