@@ -10,13 +10,14 @@
 
 #include <string.h>
 
-enum { BUCKETS = 256, MOST = 255 };
+enum { BUCKETS = 256, LONGEST = 255 };
 static const char PREFIX[] = "amq.rabbitmq.reply-to.";
 
 struct ferry__amqp_direct {
     ferry__amqp_direct *next;
     ferry__id           id;
-    unsigned            uses; /* the same call may come twice */
+    unsigned            uses;  /* calls that are not settled: the same may come twice */
+    unsigned            spots; /* in the ring of those that were */
     char                address[];
 };
 
@@ -63,9 +64,9 @@ static bool is_pid(const unsigned char *b, size_t n)
 
 static bool genuine(const char *address, size_t length)
 {
-    unsigned char bytes[MOST];
+    unsigned char bytes[LONGEST];
     size_t prefix = sizeof PREFIX - 1;
-    if (length <= prefix || length > MOST || memcmp(address, PREFIX, prefix) != 0)
+    if (length <= prefix || length > LONGEST || memcmp(address, PREFIX, prefix) != 0)
         return false;
     const char *rest = address + prefix, *dot = memchr(rest, '.', length - prefix);
     if (!dot || !is_pid(bytes, decode(rest, (size_t)(dot - rest), bytes)))
@@ -98,6 +99,7 @@ void ferry__amqp_note_direct(ferry__amqp *a, const ferry__frame *f, const amqp_b
     if (!d)
         return;
     d->id = f->id;
+    d->uses = 1;
     memcpy(d->address, p->reply_to.bytes, p->reply_to.len);
     *place(a, &f->id) = d;
 }
@@ -108,13 +110,25 @@ const char *ferry__amqp_direct_of(const ferry__amqp *a, const ferry__id *id)
     return d ? d->address : NULL;
 }
 
+static void forget(ferry__amqp *a, ferry__amqp_direct *d)
+{
+    if (!d || --d->spots > 0 || d->uses > 0)
+        return;
+    *place(a, &d->id) = d->next;
+    ferry__free(d);
+}
+
+/* An answer may be late, behind the settlement: the last few addresses are kept. */
 void ferry__amqp_drop_direct(ferry__amqp *a, const ferry__id *id)
 {
-    ferry__amqp_direct **at = a->directs ? place(a, id) : NULL, *d = at ? *at : NULL;
-    if (!d || d->uses-- > 0)
+    enum { MOST = sizeof a->spent / sizeof *a->spent };
+    ferry__amqp_direct *d = a->directs ? *place(a, id) : NULL;
+    if (!d || d->uses == 0 || --d->uses > 0)
         return;
-    *at = d->next;
-    ferry__free(d);
+    ferry__amqp_direct **spot = &a->spent[a->next_spent++ % MOST], *before = *spot;
+    d->spots++;
+    *spot = d;
+    forget(a, before);
 }
 
 void ferry__amqp_drop_directs(ferry__amqp *a)

@@ -180,7 +180,8 @@ struct ferry__amqp {
     ferry__amqp_done    *done;    /* made with the first post */
     ferry__list          leavers; /* services that are no longer served */
     bool                 deleting;
-    ferry__amqp_direct **directs;
+    ferry__amqp_direct **directs, *spent[64];
+    unsigned             next_spent;
 
     ferry__target *probes, **probes_end;   /* asked, in order */
     size_t         probes_sent;            /* the first so many were written */
