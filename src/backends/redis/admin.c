@@ -17,8 +17,16 @@ typedef struct job {
     size_t        open; /* answers to come */
     row          *rows;
     size_t        count, room;
-    ferry_value  *services; /* doctor */
+    struct tally *tallies; /* doctor */
 } job;
+
+enum { NUMBERS = 5 };
+
+typedef struct tally {
+    struct tally *next;
+    int64_t       numbers[NUMBERS];
+    char          name[132];
+} tally;
 
 /* One of its questions. */
 typedef struct part {
@@ -83,6 +91,28 @@ static ferry_value *warnings(const redis__pipe *p)
     return list;
 }
 
+static const struct {
+    const char *name, *command, *key;
+} numbers[NUMBERS] = {{"calls_waiting", "XLEN", "calls"},
+                      {"posts_waiting", "XLEN", "posts"},
+                      {"posts_later", "ZCARD", "later"},
+                      {"dead", "XLEN", "dead"},
+                      {"servers", "ZCARD", "up"}};
+
+static ferry_value *services(job *j)
+{
+    ferry_value *all = ferry_new_map();
+    for (tally *t = j->tallies, *next; t; t = next) {
+        ferry_value *of = ferry_new_map();
+        for (size_t i = 0; i < NUMBERS; i++)
+            ferry_map_put(of, numbers[i].name, ferry_int(t->numbers[i]));
+        ferry_map_put(all, t->name, of);
+        next = t->next;
+        ferry__free(t);
+    }
+    return all;
+}
+
 static void end_doctor(redis__pipe *p, job *j)
 {
     ferry_value *v = ferry_new_map();
@@ -91,7 +121,7 @@ static void end_doctor(redis__pipe *p, job *j)
     put_text(v, "run_id", p->run_id);
     put_text(v, "appendfsync", p->appendfsync);
     put_text(v, "maxmemory_policy", p->policy);
-    ferry_map_put(v, "services", j->services);
+    ferry_map_put(v, "services", services(j));
     ferry_map_put(v, "warnings", warnings(p));
     j->admin->answer = v;
 }
@@ -201,26 +231,25 @@ static void browse_box(redis__pipe *p, job *j, const char *name)
 
 /* ---- The doctor's numbers ------------------------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name, *command, *key;
-} numbers[] = {{"calls_waiting", "XLEN", "calls"},
-               {"posts_waiting", "XLEN", "posts"},
-               {"posts_later", "ZCARD", "later"},
-               {"dead", "XLEN", "dead"},
-               {"servers", "ZCARD", "up"}};
+static tally *tally_of(job *j, const char *name)
+{
+    tally *t = j->tallies;
+    while (t && strcmp(t->name, name) != 0)
+        t = t->next;
+    if (t || !(t = ferry__zalloc(sizeof *t)))
+        return t;
+    snprintf(t->name, sizeof t->name, "%s", name);
+    t->next = j->tallies;
+    j->tallies = t;
+    return t;
+}
 
 static void counted(redis__pipe *p, redis__want *w, const redis__value *v)
 {
     part *q = w->what;
-    if (usable(q->job, v)) {
-        ferry_value *of = (ferry_value *)(uintptr_t)ferry_find(q->job->services, q->name);
-        if (!of) {
-            of = ferry_new_map();
-            ferry_map_put(of, numbers[w->number].name, ferry_int(redis__number(v)));
-            ferry_map_put(q->job->services, q->name, of);
-        } else
-            ferry_map_put(of, numbers[w->number].name, ferry_int(redis__number(v)));
-    }
+    tally *t = usable(q->job, v) ? tally_of(q->job, q->name) : NULL;
+    if (t)
+        t->numbers[w->number] = redis__number(v);
     left(p, q->job);
     ferry__free(q);
 }
@@ -300,8 +329,6 @@ static void begin(redis__pipe *p, ferry__admin *a)
     }
     j->admin = a;
     j->open = 1; /* ours, so that nothing ends while questions are being asked */
-    if (a->ask == FERRY__DOCTOR)
-        j->services = ferry_new_map();
     if (a->ask == FERRY__DEAD_BROWSE && a->name)
         browse_box(p, j, a->name);
     else if (a->ask == FERRY__DEAD_BROWSE || a->ask == FERRY__DOCTOR)

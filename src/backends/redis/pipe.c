@@ -229,7 +229,7 @@ static void unblock(redis__pipe *p, redis__conn *c)
 /* What came while we were closing goes back as fresh; then the leases end, so that others see at once that we are gone. */
 static void say_goodbye(redis__pipe *p)
 {
-    enum { EACH_MS = 300 };
+    enum { EACH_MS = 120 };
     fall_silent(p);
     p->now_ms = ferry__now_ms();
     for (redis__service *s = p->services; s; s = s->next)

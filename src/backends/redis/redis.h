@@ -211,6 +211,9 @@ struct redis__pipe {
     redis__service *services;
     bool            work; /* something noted needs a flush */
 
+    unsigned char   listeners[64][16]; /* clients that want their answers published: the last ones */
+    size_t          listeners_count;
+
     /* our replies */
     ferry__source *replies_to;
     char           inbox[REDIS__KEY];
@@ -290,6 +293,7 @@ void redis__send_news(redis__pipe *p); /* in pump */
 void redis__send_refused(redis__pipe *p);
 void redis__send_withdraw(redis__pipe *p, ferry__target *t, ferry__frame *f);
 void redis__send_free(redis__pipe *p);
+void redis__send_published(redis__pipe *p, const unsigned char client[16]); /* that one wants its answers published */
 void redis__inbox_init(redis__pipe *p);
 void redis__inbox_ensure(redis__pipe *p);
 void redis__inbox_read(redis__pipe *p);

@@ -175,6 +175,22 @@ static void replied(redis__pipe *p, redis__want *w, const redis__value *v)
         ferry__frame_unref(f);
 }
 
+enum { LISTENERS = 64 };
+
+static bool listens(const redis__pipe *p, const unsigned char client[16])
+{
+    for (size_t i = 0; i < LISTENERS && i < p->listeners_count; i++)
+        if (memcmp(p->listeners[i], client, 16) == 0)
+            return true;
+    return false;
+}
+
+void redis__send_published(redis__pipe *p, const unsigned char client[16])
+{
+    if (!listens(p, client))
+        memcpy(p->listeners[p->listeners_count++ % LISTENERS], client, 16);
+}
+
 static bool by_pubsub(redis__pipe *p, const ferry__frame *reply)
 {
     for (redis__service *s = p->services; s; s = s->next)
@@ -182,7 +198,7 @@ static bool by_pubsub(redis__pipe *p, const ferry__frame *reply)
             if (r->id.serial == reply->id.serial && memcmp(r->id.client, reply->id.client, 16) == 0 &&
                 r->lane->lane == FERRY__CALLS)
                 return true;
-    return false;
+    return listens(p, reply->id.client); /* it was settled already */
 }
 
 static void send_reply(redis__pipe *p, ferry__frame *f)

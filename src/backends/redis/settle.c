@@ -30,6 +30,8 @@ redis__receipt *redis__receipt_new(redis__pipe *p, redis__lane *l, ferry__frame 
         r->chain = *at;
         *at = r;
         r->hashed = true;
+        if (l->lane == FERRY__CALLS)
+            redis__send_published(p, r->id.client);
     }
     f->tag[0] = (uint64_t)(uintptr_t)r;
     return r;
