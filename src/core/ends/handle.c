@@ -14,6 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { SERVED_LOOK_MS = 10 };
+
 /* ---- opening ---- */
 
 static ferry_status read_environment(ferry_options *o, char *why)
@@ -215,6 +217,27 @@ static void finish_noted(ferry__link *l, ferry__waiter *w, int64_t until_ms)
     ferry__link_turn(l, w);
 }
 
+static bool all_served(ferry *f)
+{
+    bool all = true;
+    for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
+        ferry__peer *peer = s->listening ? ferry__peer_get(&f->link, FERRY__CALLS, s->name, strlen(s->name)) : NULL;
+        all = (!peer || ferry__peer_served(peer)) && all;
+    }
+    return all;
+}
+
+/* A broker may need some time to know a new name: it is ready when it says so itself. */
+static void finish_serving(ferry *f, ferry__waiter *w, int64_t until_ms)
+{
+    finish_noted(&f->link, w, until_ms);
+    while (f->serving && !all_served(f) && !f->closed && ferry__now_ms() < until_ms) {
+        int64_t soon_ms = ferry__now_ms() + SERVED_LOOK_MS;
+        w->poked = false;
+        ferry__link_wait(&f->link, w, soon_ms < until_ms ? soon_ms : until_ms);
+    }
+}
+
 ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
 {
     ferry_status status = ferry__handle_refusal(f, NULL);
@@ -234,7 +257,7 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
         status = f->closed ? FERRY_CLOSED : FERRY_OK;
     }
     if (status == FERRY_OK && l->state != FERRY__DOWN)
-        finish_noted(l, &w, until_ms);
+        finish_serving(f, &w, until_ms);
     if (status == FERRY_OK && l->state == FERRY__DOWN)
         status = l->state_status != FERRY_OK ? l->state_status : FERRY_TIMEOUT;
     ferry__list_remove(&w.place);

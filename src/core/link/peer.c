@@ -89,6 +89,13 @@ bool ferry__peer_ready(ferry__peer *peer, int64_t now_ms)
     return false;
 }
 
+bool ferry__peer_served(ferry__peer *peer)
+{
+    if (peer->presence != FERRY__ALIVE)
+        ask(peer);
+    return peer->presence == FERRY__ALIVE;
+}
+
 void ferry__peer_alive(ferry__peer *peer, int64_t now_ms)
 {
     peer->presence = FERRY__ALIVE;

@@ -32,6 +32,8 @@ ferry__peer *ferry__peer_get(struct ferry__link *l, ferry__lane lane, const char
 void         ferry__peers_done(ferry__peers *peers);
 /* May this call leave now? Otherwise it stays held and a probe is on its way. */
 bool ferry__peer_ready(ferry__peer *peer, int64_t now_ms);
+/* Is anybody known to serve it? Asks where that is not known. */
+bool ferry__peer_served(ferry__peer *peer);
 void ferry__peer_alive(ferry__peer *peer, int64_t now_ms); /* an answer came */
 void ferry__peer_probed(ferry__peer *peer, ferry__presence presence);
 
