@@ -204,6 +204,44 @@ TEST_WITH(frozen_broker_ends_calls_by_their_deadline, .limit_ms = 120000)
     stop_broker();
 }
 
+static int64_t disconnects(ferry *f)
+{
+    ferry_value *stats = ferry_stats(f);
+    int64_t n = ferry_as_int(ferry_find(stats, "disconnects"), -1);
+    ferry_value_free(stats);
+    return n;
+}
+
+static bool fell(void *f)
+{
+    return disconnects(f) != 0;
+}
+
+static void slow(ferry_request *req, void *arg)
+{
+    CHECK(!test_wait_for(fell, arg, 5000)); /* longer than the broker waits for a sign of life */
+    ferry_respond(req, ferry_int(7));
+}
+
+/* Nobody is inside the one, the only worker of the other is in a long handler: both beat. */
+TEST_WITH(heartbeats_whatever_happens, .limit_ms = 120000)
+{
+    const char *address = start_broker();
+    more = "queue=classic&heartbeat=1s";
+    ferry *s = ready_at(address), *c = ready_at(address), *idle = ready_at(address);
+    CHECK_STATUS(ferry_handle(s, "calc.slow", slow, s, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_serve(s), FERRY_OK);
+    CHECK_SOON(get(c, 1000) == FERRY_NOT_FOUND, SOON_MS);
+    ferry_reply *r = ferry_post(c, "calc.slow", NULL, FERRY_CALL(.timeout_ms = SOON_MS));
+    CHECK_INT(ferry_as_int(ferry_data(r), 0), 7);
+    ferry_reply_free(r);
+    CHECK_INT(disconnects(s) + disconnects(c) + disconnects(idle), 0);
+    CHECK_STATUS(ferry_close(idle), FERRY_OK);
+    CHECK_STATUS(ferry_close(c), FERRY_OK);
+    CHECK_STATUS(ferry_close(s), FERRY_OK);
+    stop_broker();
+}
+
 TEST_WITH(queue_deleted_under_load_comes_back, .limit_ms = 120000)
 {
     const char *address = start_broker();
