@@ -336,7 +336,8 @@ static void doctor(command *c)
         q->admin.answer = NULL;
         ferry_map_put(c->result, "url", ferry_text(c->f->url.shown));
         ferry_map_put(c->result, "version", ferry_text(ferry_version()));
-        ferry_map_put(c->result, "durable", ferry_bool((c->f->link.bits & FERRY__DURABLE) != 0));
+        if (!ferry_find(c->result, "durable")) /* a transport that knows its broker better says so itself */
+            ferry_map_put(c->result, "durable", ferry_bool((c->f->link.bits & FERRY__DURABLE) != 0));
     }
     forget(q);
 }

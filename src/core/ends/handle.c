@@ -250,6 +250,7 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
     ferry__link_lock(l);
     status = ferry__handle_usable(f, NULL);
     ferry__link_watch(l, &w);
+    ferry__link_turn(l, &w); /* also where it is hopeless: what was wrong may have been mended */
     for (bool late = false; status == FERRY_OK && l->state == FERRY__DOWN && !ferry__link_hopeless(l) && !late;
          late = ferry__now_ms() >= until_ms) {
         w.poked = false;

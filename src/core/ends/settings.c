@@ -14,7 +14,7 @@ const ferry__setting ferry__core_settings[] = {
     {"refresh", FERRY__MS, "1s", 1, 3600000, NULL,
      "how old what is known about a name's servers may be while it is used"},
     {"backoff", FERRY__MS, "50ms", 1, 3600000, NULL, "before the second attempt to connect; doubles, with jitter"},
-    {"backoff_max", FERRY__MS, "5s", 1, 3600000, NULL, "the longest wait between attempts to connect"},
+    {"backoff_max", FERRY__MS, "1s", 1, 3600000, NULL, "the longest wait between attempts to connect"},
     {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
      "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
