@@ -122,6 +122,7 @@ static void end_doctor(redis__pipe *p, job *j)
     put_text(v, "appendfsync", p->appendfsync);
     put_text(v, "maxmemory_policy", p->policy);
     ferry_map_put(v, "services", services(j));
+    ferry_map_put(v, "durable", ferry_bool(p->aof && strcmp(p->appendfsync, "always") == 0));
     ferry_map_put(v, "warnings", warnings(p));
     j->admin->answer = v;
 }
