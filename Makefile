@@ -74,7 +74,7 @@ TESTS    := $(SUITES:%=$(B)/test-%)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all lib tests examples check check-asan check-tsan check-ubsan check-clang check-long lint format \
+.PHONY: all lib tests examples check check-asan check-tsan check-ubsan check-clang check-long lint format docs \
         install clean help FORCE
 
 all: lib $(B)/ferry
@@ -88,6 +88,7 @@ INSIDE := -Isrc/core -Isrc $(LIB_INC)
 ROOT   := -DFERRY_TEST_ROOT='"$(CURDIR)"'
 $(O)/src/core/% $(O)/src/backends/% $(O)/src/net/%: INC = $(INSIDE)
 $(O)/src/cli/%: INC = $(CLI_INC)
+$(O)/tools/%: INC = $(INSIDE)
 $(O)/tests/%: INC = -Itests $(ROOT) $(CHOSEN:%=-DFERRY_WITH_%)
 $(O)/tests/bench/%: INC = $(INSIDE)
 $(O)/tests/unit/% $(O)/tests/oom/% $(O)/tests/fixtures/% $(call objects,$(HARNESS)): INC = -Itests $(INSIDE) $(CLI_INC) $(ROOT)
@@ -191,8 +192,16 @@ check-long: export FERRY_TEST_LONG := 1
 check-long: check-clang
 	@for san in "" address thread undefined; do $(MAKE) SAN=$$san check || exit 1; done
 
-lint: all
-	@failed=0; for tool in selftest format layers sizes banned symbols static manual; do \
+$(B)/settings: $(call objects,tools/settings.c) $(B)/libferry.a
+	$(Q)$(LINK) -o $@ $^ $(LIB_LIBS)
+
+# The tables of options in docs/transports are made from those that the library checks URLs against.
+docs: $(B)/settings
+	$(B)/settings --write docs/transports
+
+lint: all $(B)/settings
+	@failed=0; echo "lint: settings"; $(B)/settings --check docs/transports || failed=1; \
+	 for tool in selftest format layers sizes banned symbols static manual; do \
 	echo "lint: $$tool"; tools/$$tool || failed=1; done; exit $$failed
 
 format:
@@ -223,6 +232,6 @@ help:
 	@echo 'make check-long         all of these with the full numbers; tools/debian13 runs them on Debian 13'
 	@echo 'make lint format        style, layers, sizes, symbols; write the style'
 	@echo 'make examples           build/examples/…'
-	@echo 'make bench              micro benchmarks of single modules'
+	@echo 'make bench docs         micro benchmarks of single modules; the tables of options in docs/transports'
 	@echo 'make install            PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'WITH_REDIS=0 WITH_AMQP=0 WITH_KAFKA=0   SAN=address|thread|undefined   CC=… CFLAGS=… WERROR='

@@ -15,23 +15,17 @@
 #endif
 
 const ferry__backend *const ferry__backends[] = {
-    &ferry__file_backend,
-    &ferry__mem_backend,
+    &ferry__file_backend,  &ferry__mem_backend,
 #ifdef FERRY_WITH_REDIS
-    &ferry__redis_backend,
-    &ferry__rediss_backend,
-    &ferry__redis_unix_backend,
+    &ferry__redis_backend, &ferry__rediss_backend, &ferry__redis_unix_backend,
 #endif
 #ifdef FERRY_WITH_AMQP
-    &ferry__amqp_backend,
-    &ferry__amqps_backend,
+    &ferry__amqp_backend,  &ferry__amqps_backend,
 #endif
 #ifdef FERRY_WITH_KAFKA
-    &ferry__kafka_backend,
+    &ferry__kafka_backend, &ferry__kafkas_backend,
 #endif
-    &ferry__trace_backend,
-    &ferry__fault_backend,
-    NULL,
+    &ferry__trace_backend, &ferry__fault_backend,  NULL,
 };
 
 const char *const ferry__backends_absent[] = {
@@ -42,7 +36,7 @@ const char *const ferry__backends_absent[] = {
     "amqp", "amqps",
 #endif
 #ifndef FERRY_WITH_KAFKA
-    "kafka",
+    "kafka", "kafkas",
 #endif
     NULL,
 };

@@ -12,12 +12,17 @@ TRANSPORT(file, "file:{dir}/ferry.db", .can = "processes durable cancels withdra
 
 /* Those that need a server: tools/brokers starts it and tells where it is. */
 #ifdef FERRY_WITH_REDIS
-TRANSPORT(redis, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=100ms&backoff_max=500ms", .can = "processes durable cancels withdraws remembers")
+TRANSPORT(redis, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=100ms&backoff_max=500ms",
+          .can = "processes durable cancels withdraws remembers")
 #endif
 #ifdef FERRY_WITH_AMQP
-TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&tier=2ms&partitions=3", .can = "processes durable cancels expires")
-TRANSPORT(amqpdirect, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&reply=direct&tier=2ms&partitions=3", .can = "processes durable cancels expires")
+TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&tier=2ms&partitions=3",
+          .can = "processes durable cancels expires")
+TRANSPORT(amqpdirect,
+          "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&reply=direct&tier=2ms&partitions=3",
+          .can = "processes durable cancels expires")
 #endif
 #ifdef FERRY_WITH_KAFKA
-TRANSPORT(kafka, "kafka://{FERRY_TEST_KAFKA}?ns={name}&partitions=2&replies=2&session=1s&heartbeat=200ms&posts_ahead=1", .can = "processes durable spreads threads")
+TRANSPORT(kafka, "kafka://{FERRY_TEST_KAFKA}?ns={name}&partitions=2&replies=2&session=1s&heartbeat=200ms&posts_ahead=1",
+          .can = "processes durable spreads threads")
 #endif

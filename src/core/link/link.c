@@ -64,7 +64,8 @@ static bool unattended(const ferry__link *l)
 
 static bool may_sleep(const ferry__link *l, const ferry__waiter *w)
 {
-    return !w->poked && !l->dirty && !(w == &l->behind && (l->wants_role || !unattended(l))) && !(w->worker && l->jobs.ready > 0);
+    return !w->poked && !l->dirty && !(w == &l->behind && (l->wants_role || !unattended(l))) &&
+           !(w->worker && l->jobs.ready > 0);
 }
 
 static void drive(ferry__link *l, ferry__waiter *w, int64_t at_ms)

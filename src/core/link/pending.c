@@ -208,8 +208,8 @@ void ferry__pending_send(ferry__link *l, ferry__pending *p)
 /* Waiting will not mend a wrong path or password: whoever waits is told at once. */
 bool ferry__link_hopeless(const ferry__link *l)
 {
-    return l->state == FERRY__DOWN &&
-           (l->state_status == FERRY_INVALID || l->state_status == FERRY_DENIED || l->state_status == FERRY_UNSUPPORTED);
+    return l->state == FERRY__DOWN && (l->state_status == FERRY_INVALID || l->state_status == FERRY_DENIED ||
+                                       l->state_status == FERRY_UNSUPPORTED);
 }
 
 static void try_to_send(ferry__link *l, ferry__pending *p)

@@ -64,7 +64,8 @@ void ferry__pending_end(struct ferry__link *l, ferry__pending *p, ferry_status s
 void ferry__pending_send(struct ferry__link *l, ferry__pending *p); /* hands a held one to the transport */
 
 /* The transport's news. */
-void ferry__pending_outcome(struct ferry__link *l, ferry__frame *f, unsigned fate, ferry_status status, const char *why);
+void ferry__pending_outcome(struct ferry__link *l, ferry__frame *f, unsigned fate, ferry_status status,
+                            const char *why);
 void ferry__pending_withdrawn(struct ferry__link *l, ferry__frame *f, bool yes);
 void ferry__pending_reply(struct ferry__link *l, ferry__frame *reply); /* takes */
 void ferry__pending_link_down(struct ferry__link *l);
