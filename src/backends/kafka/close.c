@@ -77,19 +77,9 @@ static void drain(rd_kafka_queue_t *queue)
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
             for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event)) != NULL;)
                 if (m->_private)
-                    ferry__kafka_note_free(m->_private);
+                    ferry__kafka_note_free(m->_private); /* `flying` counts no more */
         rd_kafka_event_destroy(event);
     }
-}
-
-static void drop_queue(rd_kafka_queue_t **queue)
-{
-    if (!*queue)
-        return;
-    rd_kafka_queue_cb_event_enable(*queue, NULL, NULL);
-    drain(*queue);
-    rd_kafka_queue_destroy(*queue);
-    *queue = NULL;
 }
 
 static void await_empty(ferry__kafka *k, rd_kafka_t *rk, rd_kafka_queue_t *queue, int ms)
@@ -129,13 +119,17 @@ static void destroy_clients(ferry__kafka *k)
         rd_kafka_consume_stop(k->reader_topic, k->reader_partition);
         rd_kafka_topic_destroy(k->reader_topic);
     }
-    drop_queue(&k->reader_queue);
+    drain(k->reader_tap.queue);
+    ferry__kafka_tap_close(&k->reader_tap);
     if (k->reader)
         rd_kafka_destroy_flags(k->reader, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     for (ferry__node *n = k->topics.next; n != &k->topics; n = n->next)
         rd_kafka_topic_destroy(FERRY__OF(n, ferry__kafka_topic, node)->handle);
-    drop_queue(&k->posts_queue);
-    drop_queue(&k->calls_queue);
+    ferry__kafka_tap *taps[] = {&k->posts_tap, &k->calls_tap, &k->admin_tap};
+    for (size_t i = 0; i < sizeof taps / sizeof *taps; i++) {
+        drain(taps[i]->queue);
+        ferry__kafka_tap_close(taps[i]);
+    }
     if (k->posts)
         rd_kafka_destroy(k->posts);
     if (k->calls)
@@ -148,12 +142,12 @@ void ferry__kafka_close(void *self)
     if (!k->config)
         return;
     k->closing = true;
-    if (k->calls_queue)
+    if (k->calls_tap.queue)
         leave_groups(k);
     ferry__kafka_jobs_stop(k);
     ferry__dead_done(k);
-    stop_producer(k, k->posts, k->posts_queue);
-    stop_producer(k, k->calls, k->calls_queue);
+    stop_producer(k, k->posts, k->posts_tap.queue);
+    stop_producer(k, k->calls, k->calls_tap.queue);
     destroy_clients(k);
     drop_memory(k);
     k->config = NULL;

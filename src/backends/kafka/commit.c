@@ -63,7 +63,7 @@ static bool send_commit(ferry__kafka_group *g, bool all)
     g->settled_sent += g->settled_new;
     g->settled_new = 0;
     if (list) {
-        rd_kafka_resp_err_t err = rd_kafka_commit_queue(g->rk, list, g->queue, NULL, NULL);
+        rd_kafka_resp_err_t err = rd_kafka_commit_queue(g->rk, list, g->tap.queue, NULL, NULL);
         drop(list);
         g->committing = err == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (err)

@@ -55,7 +55,7 @@ void ferry__given_serve(ferry__kafka_group *g)
         return;
     rd_kafka_AdminOptions_set_request_timeout(o, ASK_MS, NULL, 0);
     g->asking = true;
-    rd_kafka_DescribeConsumerGroups(g->rk, names, 1, o, g->queue);
+    rd_kafka_DescribeConsumerGroups(g->rk, names, 1, o, g->tap.queue);
     rd_kafka_AdminOptions_destroy(o);
 }
 

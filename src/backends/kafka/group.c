@@ -251,24 +251,20 @@ static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
 
 bool ferry__group_poll(ferry__kafka_group *g)
 {
-    for (int n = 0; g->queue && n < EVENTS; n++) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(g->queue, 0);
+    for (int n = 0; n < EVENTS; n++) {
+        rd_kafka_event_t *event = ferry__kafka_tap_next(&g->tap);
         if (!event)
             return false;
         on_event(g, event);
     }
-    return g->queue != NULL;
+    return true;
 }
 
 void ferry__group_drop_queue(ferry__kafka_group *g)
 {
-    if (!g->queue)
-        return;
-    rd_kafka_queue_cb_event_enable(g->queue, NULL, NULL);
-    for (rd_kafka_event_t *event; (event = rd_kafka_queue_poll(g->queue, 0)) != NULL;)
+    for (rd_kafka_event_t *event; g->tap.queue && (event = rd_kafka_queue_poll(g->tap.queue, 0)) != NULL;)
         rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(g->queue);
-    g->queue = NULL;
+    ferry__kafka_tap_close(&g->tap);
 }
 
 void ferry__group_ready(ferry__kafka_group *g, ferry__frame *f)

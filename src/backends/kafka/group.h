@@ -39,7 +39,7 @@ struct ferry__kafka_group {
     char                 topics[FERRY__GROUP_TOPICS][160];
     rd_kafka_topic_t    *handles[FERRY__GROUP_TOPICS];
     rd_kafka_t          *rk;
-    rd_kafka_queue_t    *queue; /* the consumer's: its events say not whose they are */
+    ferry__kafka_tap     tap; /* the consumer's own queue */
     ferry__list          parts;
     ferry__frames        ready[2];
     ferry__frames        later; /* by due time, which stands in deadline_ms */

@@ -12,7 +12,8 @@
  *    not say whose they are, one whose own queue nobody polls leaves its group (2.1 and later), and a delivery report that is taken from
  *    another producer's queue is booked on that one, until an assertion of librdkafka ends the process (2.0.2). The event callback of
  *    each queue rings the bell that `wait` sleeps on. So `wake` is a bell too, and safe in a signal handler; rd_kafka_queue_yield takes
- *    a mutex and is not.
+ *    a mutex and is not. The queue of the producer of calls rings nothing: its delivery reports come just before the answers and are
+ *    taken with them, or by a timer; else each call would wake us twice.
  * 3. A message for librdkafka carries one `ferry__kafka_note` as its opaque: it lives until the delivery report.
  * 4. "noted" fields are guarded by the link's lock, all others are the driver's. */
 #ifndef FERRY_KAFKA_KAFKA_H
@@ -31,6 +32,14 @@ typedef struct ferry__kafka_part  ferry__kafka_part;
 
 extern const ferry__backend   ferry__kafka_backend, ferry__kafkas_backend; /* the second by TLS */
 extern const ferry__abilities ferry__kafka_more;
+
+/* A queue of librdkafka's that we poll. Its callback rings our bell and sets `rung`, so that a turn asks only where there is something:
+ * each question takes a lock. */
+typedef struct ferry__kafka_tap {
+    struct ferry__kafka *k;
+    rd_kafka_queue_t    *queue;
+    atomic_bool          rung;
+} ferry__kafka_tap;
 
 /* A topic that we produce to. One per name and producer, kept until close. */
 typedef struct ferry__kafka_topic {
@@ -69,6 +78,7 @@ typedef struct ferry__kafka_note {
     ferry__kafka_part   *part;    /* ANSWER, MOVED: where the original came from */
     uint64_t             place;   /* its offset and epoch there (part.h) */
     uint32_t             spread;  /* decides the partition */
+    bool                 flies;   /* counted in `flying` */
     int64_t              due_ms;  /* MOVED to retry: when, wall clock; to the dead letters: now */
     ferry__admin        *admin;
     size_t               length;  /* MOVED to the dead letters: the record, in `room` behind the box's name */
@@ -112,7 +122,8 @@ struct ferry__kafka {
     ferry__source *replies_to;
 
     /* The driver's. */
-    rd_kafka_queue_t  *calls_queue, *posts_queue, *reader_queue;
+    ferry__kafka_tap   calls_tap, posts_tap, reader_tap, admin_tap;
+    size_t             flying;        /* messages of `calls` without a delivery report */
     rd_kafka_t        *calls, *posts; /* producers */
     rd_kafka_t        *reader;        /* of replies */
     rd_kafka_t        *browser;       /* of dead letters; it and the boxes are the helper's */
@@ -150,7 +161,9 @@ void ferry__kafka_start(ferry__kafka *k);                                   /* c
 void ferry__kafka_lost(ferry__kafka *k, ferry_status status, const char *why); /* the brokers are away */
 void ferry__kafka_event(ferry__kafka *k, rd_kafka_event_t *event);
 void ferry__kafka_trouble(ferry__kafka *k, rd_kafka_event_t *event); /* an error that concerns no message */
-void ferry__kafka_ring_by(ferry__kafka *k, rd_kafka_queue_t *queue);
+void ferry__kafka_tap_open(ferry__kafka *k, ferry__kafka_tap *tap, rd_kafka_queue_t *queue, bool rings); /* takes the queue */
+void ferry__kafka_tap_close(ferry__kafka_tap *tap);
+rd_kafka_event_t *ferry__kafka_tap_next(ferry__kafka_tap *tap); /* NULL: nothing */
 bool ferry__kafka_poll(ferry__kafka *k); /* some events; true: more are left */
 rd_kafka_t *ferry__kafka_posts(ferry__kafka *k); /* the durable producer, made on first use */
 void ferry__kafka_set_state(ferry__kafka *k, ferry__state state, ferry_status status, const char *why);

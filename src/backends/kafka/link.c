@@ -83,7 +83,7 @@ static bool begin_reading(ferry__kafka *k, const start *s)
     k->reader_partition = our_partition(k, s->partitions);
     k->replies_topic = ferry__kafka_topic_get(k, k->calls, k->replies_name);
     return k->reader_topic && k->replies_topic &&
-           rd_kafka_consume_start_queue(k->reader_topic, k->reader_partition, s->end, k->reader_queue) == 0;
+           rd_kafka_consume_start_queue(k->reader_topic, k->reader_partition, s->end, k->reader_tap.queue) == 0;
 }
 
 static void started(ferry__kafka *k, ferry__kafka_job *job, bool ran)
@@ -130,8 +130,7 @@ rd_kafka_t *ferry__kafka_posts(ferry__kafka *k)
         rd_kafka_conf_destroy(conf);
         return NULL;
     }
-    k->posts_queue = rd_kafka_queue_get_main(k->posts);
-    ferry__kafka_ring_by(k, k->posts_queue);
+    ferry__kafka_tap_open(k, &k->posts_tap, rd_kafka_queue_get_main(k->posts), true);
     return k->posts;
 }
 
@@ -191,10 +190,10 @@ void ferry__kafka_event(ferry__kafka *k, rd_kafka_event_t *event)
     rd_kafka_event_destroy(event);
 }
 
-static bool poll_queue(ferry__kafka *k, rd_kafka_queue_t *queue)
+static bool poll_tap(ferry__kafka *k, ferry__kafka_tap *tap)
 {
     for (int n = 0; n < EVENTS; n++) {
-        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, 0);
+        rd_kafka_event_t *event = ferry__kafka_tap_next(tap);
         if (!event)
             return false;
         ferry__kafka_event(k, event);
@@ -204,7 +203,9 @@ static bool poll_queue(ferry__kafka *k, rd_kafka_queue_t *queue)
 
 bool ferry__kafka_poll(ferry__kafka *k)
 {
-    bool more = poll_queue(k, k->calls_queue);
-    more = poll_queue(k, k->reader_queue) || more;
-    return (k->posts_queue && poll_queue(k, k->posts_queue)) || more;
+    ferry__kafka_tap *taps[] = {&k->calls_tap, &k->reader_tap, &k->posts_tap, &k->admin_tap};
+    bool more = false;
+    for (size_t i = 0; i < sizeof taps / sizeof *taps; i++)
+        more = poll_tap(k, taps[i]) || more;
+    return more;
 }

@@ -50,8 +50,7 @@ static void subscribe(ferry__kafka_group *g)
         rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
     }
     rd_kafka_poll_set_consumer(g->rk);
-    g->queue = rd_kafka_queue_get_consumer(g->rk);
-    ferry__kafka_ring_by(g->k, g->queue);
+    ferry__kafka_tap_open(g->k, &g->tap, rd_kafka_queue_get_consumer(g->rk), true);
     rd_kafka_subscribe(g->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -354,7 +353,7 @@ static void begin_close(ferry__kafka_group *g)
 {
     g->state = FERRY__GROUP_CLOSING;
     ferry__commit_give_up(g);
-    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(g->rk, g->queue);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(g->rk, g->tap.queue);
     if (error)
         rd_kafka_error_destroy(error);
 }

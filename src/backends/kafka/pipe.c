@@ -11,14 +11,39 @@
 /* Called on librdkafka's threads. */
 static void ring(rd_kafka_t *rk, void *arg)
 {
-    ferry__kafka *k = arg;
+    ferry__kafka_tap *tap = arg;
     (void)rk;
-    ferry__kafka_backend.wake(k);
+    atomic_store_explicit(&tap->rung, true, memory_order_release);
+    ferry__kafka_backend.wake(tap->k);
 }
 
-void ferry__kafka_ring_by(ferry__kafka *k, rd_kafka_queue_t *queue)
+void ferry__kafka_tap_open(ferry__kafka *k, ferry__kafka_tap *tap, rd_kafka_queue_t *queue, bool rings)
 {
-    rd_kafka_queue_cb_event_enable(queue, ring, k);
+    tap->k = k;
+    tap->queue = queue;
+    atomic_store(&tap->rung, true);
+    if (rings)
+        rd_kafka_queue_cb_event_enable(queue, ring, tap);
+}
+
+void ferry__kafka_tap_close(ferry__kafka_tap *tap)
+{
+    if (!tap->queue)
+        return;
+    rd_kafka_queue_cb_event_enable(tap->queue, NULL, NULL);
+    rd_kafka_queue_destroy(tap->queue);
+    tap->queue = NULL;
+}
+
+/* It is taken as empty before it is looked at, so that what comes meanwhile is seen by the next turn. */
+rd_kafka_event_t *ferry__kafka_tap_next(ferry__kafka_tap *tap)
+{
+    if (!tap->queue || !atomic_exchange_explicit(&tap->rung, false, memory_order_acq_rel))
+        return NULL;
+    rd_kafka_event_t *event = rd_kafka_queue_poll(tap->queue, 0);
+    if (event)
+        atomic_store_explicit(&tap->rung, true, memory_order_relaxed);
+    return event;
 }
 
 static void init(ferry__kafka *k)
@@ -52,6 +77,8 @@ static rd_kafka_t *client(ferry__kafka *k, ferry__kafka_role role, char *why)
     return rk;
 }
 
+enum { REPORT_MS = 10 /* delivery reports of calls are looked for so often, when nothing else wakes us */ };
+
 static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *config, const ferry__url *url, char *why)
 {
     ferry__kafka *k = self;
@@ -66,13 +93,12 @@ static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *c
     k->reader = k->calls ? client(k, FERRY__KAFKA_READER, why) : NULL;
     if (!k->reader)
         return FERRY_INVALID;
-    k->calls_queue = rd_kafka_queue_get_main(k->calls);
-    k->reader_queue = rd_kafka_queue_new(k->reader);
-    rd_kafka_queue_t *main = rd_kafka_queue_get_main(k->reader);
-    rd_kafka_queue_forward(main, k->reader_queue);
+    rd_kafka_queue_t *reading = rd_kafka_queue_new(k->reader), *main = rd_kafka_queue_get_main(k->reader);
+    rd_kafka_queue_forward(main, reading);
     rd_kafka_queue_destroy(main);
-    ferry__kafka_ring_by(k, k->calls_queue);
-    ferry__kafka_ring_by(k, k->reader_queue);
+    ferry__kafka_tap_open(k, &k->reader_tap, reading, true);
+    ferry__kafka_tap_open(k, &k->calls_tap, rd_kafka_queue_get_main(k->calls), false);
+    ferry__kafka_tap_open(k, &k->admin_tap, rd_kafka_queue_new(k->calls), true);
     ferry__kafka_start(k);
     return FERRY_OK;
 }
@@ -330,6 +356,8 @@ static void kafka_step(void *self)
     ferry__kafka_send_moved(k);
     take_probes(k);
     ferry__kafka_admins(k);
+    if (k->flying)
+        atomic_store_explicit(&k->calls_tap.rung, true, memory_order_relaxed);
     k->more = ferry__kafka_poll(k);
     for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
         ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
@@ -435,6 +463,8 @@ static int kafka_next_ms(void *self, int64_t now_ms)
     }
     if (noted && at > now_ms + 20)
         at = now_ms + 20;
+    if (k->flying && at > now_ms + REPORT_MS)
+        at = now_ms + REPORT_MS;
     return at == INT64_MAX ? -1 : at <= now_ms ? 1 : at - now_ms > INT32_MAX ? INT32_MAX : (int)(at - now_ms);
 }
 

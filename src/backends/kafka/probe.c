@@ -52,7 +52,7 @@ static void ask_members(ferry__kafka *k, ferry__kafka_target *t)
     if (!o)
         return;
     t->asked = true;
-    rd_kafka_DescribeConsumerGroups(k->calls, names, 1, o, k->calls_queue);
+    rd_kafka_DescribeConsumerGroups(k->calls, names, 1, o, k->admin_tap.queue);
     rd_kafka_AdminOptions_destroy(o);
 }
 
@@ -62,7 +62,7 @@ static void ask_topic(ferry__kafka *k, ferry__kafka_target *t)
     rd_kafka_AdminOptions_t *o = topic ? options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, t) : NULL;
     if (o) {
         t->asked = true;
-        rd_kafka_DescribeConfigs(k->calls, &topic, 1, o, k->calls_queue);
+        rd_kafka_DescribeConfigs(k->calls, &topic, 1, o, k->admin_tap.queue);
         rd_kafka_AdminOptions_destroy(o);
     }
     if (topic)

@@ -83,9 +83,11 @@ static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *top
     if (!bytes)
         return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
     ferry__wire_pack(f, bytes, k->now_ms);
-    if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, bytes, size, key, length, n) == 0)
-        return RD_KAFKA_RESP_ERR_NO_ERROR;
-    return rd_kafka_last_error();
+    if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, bytes, size, key, length, n) != 0)
+        return rd_kafka_last_error();
+    n->flies = true;
+    k->flying++;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static void field(ferry__wire_post *p, rd_kafka_vtype_t type, const void *data, size_t length)
@@ -331,8 +333,11 @@ void ferry__kafka_send_mark(ferry__kafka *k, ferry__kafka_part *p, int64_t offse
     if (n)
         n->purpose = FERRY__KAFKA_MARKED;
     if (n && rd_kafka_produce(t->handle, p->partition, RD_KAFKA_MSG_F_COPY, text, (size_t)length, FERRY__WIRE_MARK,
-                              strlen(FERRY__WIRE_MARK), n) == 0)
+                              strlen(FERRY__WIRE_MARK), n) == 0) {
+        n->flies = producer == k->calls;
+        k->flying += n->flies;
         return;
+    }
     ferry__free(n);
     k->settled_now++;
 }
@@ -365,6 +370,7 @@ void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m)
     ferry__kafka_note *n = m->_private;
     if (!n)
         return;
+    k->flying -= n->flies;
     if (n->purpose == FERRY__KAFKA_SENT) {
         sent(k, m, n);
     } else if (n->purpose == FERRY__KAFKA_ANSWER) {
