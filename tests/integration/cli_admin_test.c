@@ -80,8 +80,8 @@ CLI_TEST(doctor_says_what_is_wrong_and_no_secret)
     test_output r = test_sh("ferry doctor -u 'file:/proc/nowhere/ferry.db?no_such_option=geheim' -t 1s");
     CHECK_INT(r.code, 2);
     CHECK_NULL(strstr(r.out, "geheim"));
-    r = test_sh("ferry doctor -u file:/proc/nowhere/ferry.db -t 1s");
-    CHECK_INT(r.code, 3);
+    r = test_sh("ferry doctor -u file:/proc/nowhere/ferry.db -t 1s"); /* waiting would not mend it: INVALID here */
+    CHECK_INT(r.code, 2);
     CHECK_HAS(r.out, "problem ");
     r = test_sh("ferry doctor -u 'carrier-pigeon://ada:geheim@host'");
     CHECK_INT(r.code, 2);
