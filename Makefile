@@ -177,7 +177,8 @@ bench: $(patsubst tests/bench/%.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 T ?=
 check: all tests examples
-	@BUILD=$(B) tools/check $(TESTS) $(if $(SAN),,$(SCRIPTS)) -- $(T)
+	@BUILD=$(B) tools/with-brokers $(CURDIR)/$(B)/brokers $(shell echo $(CHOSEN) | tr A-Z a-z) -- \
+		tools/check $(TESTS) $(if $(SAN),,$(SCRIPTS)) -- $(T)
 
 check-asan:
 	@$(MAKE) SAN=address check
