@@ -57,7 +57,7 @@ typedef struct start {
 
 static int32_t our_partition(const ferry__kafka *k, int count)
 {
-    return (int32_t)((uint32_t)ferry__hash(k->config->client, sizeof k->config->client) % (uint32_t)count);
+    return (int32_t)((uint32_t)ferry__hash_agreed(k->config->client, sizeof k->config->client) % (uint32_t)count);
 }
 
 static void run_start(ferry__kafka *k, ferry__kafka_job *job)

@@ -53,7 +53,7 @@ ferry__kafka_topic *ferry__kafka_topic_get(ferry__kafka *k, rd_kafka_t *producer
 
 static uint32_t client_spread(const unsigned char client[16])
 {
-    return (uint32_t)ferry__hash(client, 16);
+    return (uint32_t)ferry__hash_agreed(client, 16);
 }
 
 /* Messages without a key go in runs, so that a few in a row stay in their order, as elsewhere. The same id leads to the same partition,
@@ -61,7 +61,7 @@ static uint32_t client_spread(const unsigned char client[16])
 static uint32_t spread_of(const ferry__frame *f)
 {
     if (f->key.at)
-        return (uint32_t)ferry__hash(f->data + f->key.at, f->key.length);
+        return (uint32_t)ferry__hash_agreed(f->data + f->key.at, f->key.length);
     return client_spread(f->id.client) % 1024 + (uint32_t)(f->id.serial / RUN);
 }
 

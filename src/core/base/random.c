@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -37,11 +38,26 @@ uint32_t ferry__random_below(uint32_t limit)
     return limit ? (uint32_t)(x % limit) : 0;
 }
 
+/* Eight bytes a step: names are hashed for every message. */
 uint64_t ferry__hash(const void *data, size_t length)
+{
+    const char *at = data;
+    uint64_t h = 0xcbf29ce484222325u ^ length, word;
+    for (; length >= sizeof word; at += sizeof word, length -= sizeof word) {
+        memcpy(&word, at, sizeof word);
+        h = (h ^ word) * 0x9fb21c651e98df25u;
+        h ^= h >> 32;
+    }
+    word = 0;
+    memcpy(&word, at, length);
+    return mix((h ^ word) * 0x9fb21c651e98df25u);
+}
+
+uint64_t ferry__hash_agreed(const void *data, size_t length)
 {
     const unsigned char *at = data;
     uint64_t h = 0xcbf29ce484222325u ^ length;
     for (size_t i = 0; i < length; i++)
-        h = (h ^ at[i]) * 0x100000001b3u; /* FNV-1a, mixed once more at the end */
+        h = (h ^ at[i]) * 0x100000001b3u; /* FNV-1a, its start joined with the length, mixed once more at the end */
     return mix(h);
 }

@@ -111,7 +111,7 @@ static int64_t deadline(const ferry *f, const ferry__orders *o, int64_t now_ms)
 
 uint32_t ferry__part_for(const ferry *f, const char *key)
 {
-    return 1 + (uint32_t)(ferry__hash(key, strlen(key)) % f->link.layers[0].config.partitions);
+    return 1 + (uint32_t)(ferry__hash_agreed(key, strlen(key)) % f->link.layers[0].config.partitions);
 }
 
 static ferry_status body_length(const ferry *f, const ferry__orders *o, size_t *length, char *why)
