@@ -249,8 +249,10 @@ bool ferry__part_see(ferry__kafka_part *p, int64_t offset, int64_t time_ms, bool
     p->read = offset + 1;
     advance(p);
     int state = ferry__part_state(p, offset);
-    if (state == FERRY__PART_NEW && offset < p->old.to && time_ms <= p->old.time_ms)
-        state = *cell(p, offset) = FERRY__PART_MAYBE | ATTEMPT;
+    if (state == FERRY__PART_NEW && offset < p->old.to && time_ms <= p->old.time_ms) {
+        state = FERRY__PART_MAYBE;
+        *cell(p, offset) = FERRY__PART_MAYBE | ATTEMPT;
+    }
     *maybe = state == FERRY__PART_MAYBE;
     *attempts = state == FERRY__PART_MAYBE ? (unsigned)(*cell(p, offset) / ATTEMPT) : 0;
     return state == FERRY__PART_NEW || state == FERRY__PART_MAYBE;
