@@ -15,12 +15,14 @@ enum { LOOK_MS = 3000, READ_MS = 3000 };
 
 static rd_kafka_t *browser(ferry__kafka *k, char *why)
 {
+    ferry__kafka_token(k, k->browser);
     if (k->browser)
         return k->browser;
     rd_kafka_conf_t *conf = ferry__kafka_conf(&k->set, k->config, FERRY__KAFKA_BROWSER, NULL, NULL, why);
     k->browser = conf ? rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, FERRY_WHY_SIZE) : NULL;
     if (!k->browser && conf)
         rd_kafka_conf_destroy(conf);
+    ferry__kafka_token(k, k->browser);
     return k->browser;
 }
 

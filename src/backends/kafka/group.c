@@ -240,6 +240,9 @@ static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
     case RD_KAFKA_EVENT_REBALANCE:
         ferry__member_rebalance(g, event);
         break;
+    case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH:
+        ferry__kafka_token(g->k, g->rk);
+        break;
     case RD_KAFKA_EVENT_ERROR:
         ferry__kafka_trouble(g->k, event);
         break;

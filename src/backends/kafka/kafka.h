@@ -188,6 +188,9 @@ void ferry__kafka_probe_event(ferry__kafka *k, rd_kafka_event_t *event);
 void ferry__kafka_tell_presences(ferry__kafka *k); /* in pump */
 ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *target); /* link's lock; NULL: no memory */
 
+/* token.c; any thread */
+void ferry__kafka_token(ferry__kafka *k, rd_kafka_t *rk);
+
 /* close.c */
 void ferry__kafka_close(void *self);
 void ferry__kafka_abandon(void *self);

@@ -123,7 +123,7 @@ rd_kafka_t *ferry__kafka_posts(ferry__kafka *k)
     rd_kafka_conf_t *conf = ferry__kafka_conf(&k->set, k->config, FERRY__KAFKA_POSTS, NULL, ferry__kafka_pick, why);
     if (!conf)
         return NULL;
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
     rd_kafka_conf_set_opaque(conf, k);
     k->posts = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     if (!k->posts) {
@@ -180,6 +180,11 @@ void ferry__kafka_event(ferry__kafka *k, rd_kafka_event_t *event)
     case RD_KAFKA_EVENT_DESCRIBECONSUMERGROUPS_RESULT:
     case RD_KAFKA_EVENT_DESCRIBECONFIGS_RESULT:
         ferry__kafka_probe_event(k, event);
+        break;
+    case RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH: /* of one of them */
+        ferry__kafka_token(k, k->calls);
+        ferry__kafka_token(k, k->reader);
+        ferry__kafka_token(k, k->posts);
         break;
     case RD_KAFKA_EVENT_ERROR:
         ferry__kafka_trouble(k, event);

@@ -32,6 +32,7 @@ static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
         return;
     }
     p->conf = NULL;
+    ferry__kafka_token(k, p->rk);
     const struct rd_kafka_metadata *metadata;
     if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
         rd_kafka_metadata_destroy(metadata);
@@ -88,7 +89,7 @@ void ferry__member_prepare(ferry__kafka_group *g)
         return;
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
-                                       RD_KAFKA_EVENT_REBALANCE);
+                                       RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
     *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);

@@ -68,7 +68,8 @@ static rd_kafka_t *client(ferry__kafka *k, ferry__kafka_role role, char *why)
     rd_kafka_conf_t *conf = ferry__kafka_conf(&k->set, k->config, role, NULL, ferry__kafka_pick, why);
     if (!conf)
         return NULL;
-    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_FETCH |
+                                       RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
     rd_kafka_conf_set_opaque(conf, k);
     rd_kafka_t *rk =
         rd_kafka_new(role == FERRY__KAFKA_READER ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, conf, why, FERRY_WHY_SIZE);
@@ -99,6 +100,8 @@ static ferry_status kafka_open(void *self, ferry__up *up, const ferry__config *c
     ferry__kafka_tap_open(k, &k->reader_tap, reading, true);
     ferry__kafka_tap_open(k, &k->calls_tap, rd_kafka_queue_get_main(k->calls), false);
     ferry__kafka_tap_open(k, &k->admin_tap, rd_kafka_queue_new(k->calls), true);
+    if (!k->set.verified)
+        ferry__log_print(up->log, LOG_WARNING, "kafka: verify=no: whoever answers is trusted");
     ferry__kafka_start(k);
     return FERRY_OK;
 }

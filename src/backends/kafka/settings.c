@@ -81,6 +81,7 @@ static ferry_status add_security(ferry__kafka_settings *s, const ferry__url *url
                add_option(s, url, "key_password", "ssl.key.password") &&
                add(s, "enable.ssl.certificate.verification", ferry__url_number(url, t, "verify") ? "true" : "false") &&
                add(s, "ssl.endpoint.identification.algorithm", ferry__url_number(url, t, "verify") ? "https" : "none");
+    s->verified = ferry__url_number(url, t, "verify") != 0 || !tls;
     const char *file = ferry__url_text(url, t, "token_file");
     if (file)
         good = good && (s->token_file = ferry__strdup(file)) != NULL;

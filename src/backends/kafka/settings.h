@@ -19,6 +19,7 @@ typedef struct ferry__kafka_settings {
     int     replies, replication; /* -1: what the broker says */
     size_t  posts_ahead;
     char   *token_file;
+    bool    verified; /* the broker's certificate, where there is one */
 } ferry__kafka_settings;
 
 /* INVALID with the reason, without secrets: also what librdkafka says against a name or a value. */

@@ -1,0 +1,316 @@
+/* kafka_test.c - what only a real Kafka shows: first answers, servers that come and go under load, a broker that is killed, sizes,
+ * certificates, passwords.
+ *
+ * The cases use the broker that FERRY_TEST_KAFKA names (tools/with-brokers); the one that kills starts a broker of its own. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SOON_MS = 15000, FLYING = 64 };
+
+static const char *at(const char *variable)
+{
+    const char *value = getenv(variable);
+    if (!value || !*value)
+        SKIP("no %s: tools/with-brokers DIR kafka -- … starts one", variable);
+    return value;
+}
+
+/* A namespace of the case's own, and servers that are known to be dead soon. */
+static const char *url(void)
+{
+    return test_text("kafka://%s?ns=it%d&partitions=4&replies=4&session=2s&heartbeat=300ms", at("FERRY_TEST_KAFKA"),
+                     (int)getppid());
+}
+
+/* ---- A server to start and end -------------------------------------------------------------------------------------- */
+
+static int handled;
+
+static void echo(ferry_request *req, void *arg)
+{
+    (void)arg;
+    ferry_respond(req, ferry_value_copy(ferry_request_data(req)));
+}
+
+static void note(ferry_request *req, void *arg)
+{
+    char line[16];
+    (void)arg;
+    int length = snprintf(line, sizeof line, "%07d\n", (int)ferry_as_int(ferry_request_data(req), -1));
+    CHECK(write(handled, line, (size_t)length) == length);
+}
+
+static const char *handled_path(void)
+{
+    return test_text("%s/handled", test_dir());
+}
+
+TEST_CHILD(kafka_server)
+{
+    handled = open(handled_path(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    ferry *f = ferry_open(arg, NULL);
+    CHECK_STATUS(ferry_handle(f, "it.echo", echo, NULL, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_handle(f, "it.note", note, NULL, NULL), FERRY_OK);
+    exit(ferry_run(f));
+}
+
+static ferry_status ask(ferry *f, int timeout_ms)
+{
+    ferry_reply *r = ferry_get(f, "it.echo", ferry_int(7), FERRY_CALL(.timeout_ms = timeout_ms));
+    ferry_status s = ferry_reply_status(r);
+    ferry_reply_free(r);
+    return s;
+}
+
+static ferry *client_of(const char *where, int timeout_ms)
+{
+    ferry *f = ferry_open(where, FERRY_OPTIONS(.timeout_ms = timeout_ms));
+    CHECK_SOON(ask(f, 1000) == FERRY_OK, SOON_MS);
+    return f;
+}
+
+static void end_server(pid_t pid)
+{
+    CHECK_INT(test_kill(pid, SIGTERM), 0);
+}
+
+/* ---- First answers -------------------------------------------------------------------------------------------------- */
+
+TEST_WITH(first_answer_within_a_second, .limit_ms = 60000)
+{
+    pid_t server = test_spawn(kafka_server, url());
+    CHECK_STATUS(ferry_close(client_of(url(), 5000)), FERRY_OK);
+    int64_t before = test_now_ms();
+    ferry *f = ferry_open(url(), NULL);
+    CHECK_STATUS(ask(f, 5000), FERRY_OK);
+    CHECK(test_now_ms() - before < test_ms(1000));
+    CHECK_STATUS(ferry_close(f), FERRY_OK);
+    end_server(server);
+}
+
+/* The race that loses answers elsewhere: one that is there before the reader knows where the end is. */
+TEST_WITH(fresh_clients_miss_no_answer, .limit_ms = 300000)
+{
+    pid_t server = test_spawn(kafka_server, url());
+    CHECK_STATUS(ferry_close(client_of(url(), 5000)), FERRY_OK);
+    for (int i = 0; i < (test_long() ? 1000 : 40); i++) {
+        ferry *f = ferry_open(url(), NULL);
+        CHECK_STATUS(ask(f, 5000), FERRY_OK);
+        CHECK_STATUS(ferry_close(f), FERRY_OK);
+    }
+    end_server(server);
+}
+
+/* ---- Servers come and go --------------------------------------------------------------------------------------------- */
+
+typedef struct load {
+    ferry        *f;
+    ferry_future *flying[FLYING];
+    int64_t       since[FLYING];
+    int           calls, good, posts, deadline_ms;
+} load;
+
+static void start_one(load *l, size_t i)
+{
+    l->since[i] = test_now_ms();
+    l->flying[i] = ferry_async(l->f, l->calls++ % 2 ? FERRY_POST : FERRY_GET, "it.echo", ferry_int(7), NULL);
+    if (l->calls % 20 == 0 &&
+        ferry_post_no_wait(l->f, "it.note", ferry_int(l->posts), FERRY_CALL(.timeout_ms = 120000)) == FERRY_OK)
+        l->posts++;
+}
+
+/* A true outcome: answered, or certainly not run, or nobody can say. */
+static void end_one(load *l, size_t i)
+{
+    ferry_reply *r = ferry_await(l->flying[i]);
+    ferry_status s = ferry_reply_status(r);
+    ferry_outcome o = ferry_reply_outcome(r);
+    CHECK(test_now_ms() - l->since[i] < l->deadline_ms + test_ms(500));
+    CHECK(s != FERRY_OK || (o == FERRY_OUTCOME_EXECUTED && ferry_as_int(ferry_data(r), 0) == 7));
+    CHECK(s == FERRY_OK || s == FERRY_TIMEOUT || s == FERRY_UNAVAILABLE || s == FERRY_MAYBE_EXECUTED ||
+          s == FERRY_NO_SERVICE);
+    CHECK(s == FERRY_OK || o != FERRY_OUTCOME_EXECUTED);
+    l->good += s == FERRY_OK;
+    ferry_reply_free(r);
+}
+
+static void begin_load(load *l, const char *where, int deadline_ms)
+{
+    *l = (load){.deadline_ms = deadline_ms};
+    l->f = client_of(where, deadline_ms);
+    for (size_t i = 0; i < FLYING; i++)
+        start_one(l, i);
+}
+
+static void keep_load(load *l, int ms)
+{
+    for (int64_t end = test_now_ms() + ms; test_now_ms() < end;) {
+        size_t i = ferry_await_any(l->flying, FLYING, 20);
+        if (i >= FLYING)
+            continue;
+        end_one(l, i);
+        start_one(l, i);
+    }
+}
+
+static int lines(void)
+{
+    struct stat st;
+    return stat(handled_path(), &st) == 0 ? (int)st.st_size / 8 : 0;
+}
+
+/* How many were handled more than once; each must have been handled. */
+static int account(int posts)
+{
+    int again = 0;
+    char *seen = calloc((size_t)posts + 1, 1);
+    CHECK_NOT_NULL(seen);
+    for (const char *line = test_read(handled_path()); *line; line += 8) {
+        long n = strtol(line, NULL, 10);
+        CHECK(n >= 0 && n < posts);
+        if (seen[n]++) {
+            again++;
+            printf("post %ld was handled again\n", n);
+        }
+    }
+    for (int i = 0; i < posts; i++)
+        CHECK(seen[i] > 0);
+    free(seen);
+    return again;
+}
+
+static int end_load(load *l)
+{
+    for (size_t i = 0; i < FLYING; i++)
+        end_one(l, i);
+    CHECK_STATUS(ferry_flush(l->f, test_ms(60000)), FERRY_OK);
+    CHECK_SOON(lines() >= l->posts, 60000);
+    ferry_reply *r = ferry_get(l->f, "it.echo", NULL, FERRY_CALL(.timeout_ms = SOON_MS));
+    CHECK_STATUS(ferry_reply_status(r), FERRY_OK);
+    ferry_reply_free(r);
+    printf("%d calls, %d answered, %d posts\n", l->calls, l->good, l->posts);
+    CHECK_STATUS(ferry_close(l->f), FERRY_OK);
+    return account(l->posts);
+}
+
+TEST_WITH(servers_come_and_go_each_second, .limit_ms = 180000)
+{
+    load l;
+    pid_t stays = test_spawn(kafka_server, url());
+    begin_load(&l, url(), 5000);
+    for (int i = 0; i < (test_long() ? 30 : 4); i++) {
+        pid_t visitor = test_spawn(kafka_server, url());
+        keep_load(&l, 1000);
+        kill(visitor, SIGTERM);
+        keep_load(&l, 1000);
+        CHECK_INT(test_wait(visitor, SOON_MS), 0);
+    }
+    CHECK(l.good > l.calls / 2);
+    CHECK_INT(end_load(&l), 0); /* in order, so nothing is handled twice */
+    end_server(stays);
+}
+
+/* ---- A broker that is killed ----------------------------------------------------------------------------------------- */
+
+static const char *brokers(const char *command)
+{
+    test_output o = test_sh("%s/tools/brokers %s kafka --dir %s/brokers", test_root(), command, test_dir());
+    if (o.code != 0)
+        SKIP("no broker of our own: tools/brokers %s: %s", command, o.err);
+    return o.out;
+}
+
+TEST_WITH(killed_broker_loses_no_accepted_post, .limit_ms = 240000)
+{
+    load l;
+    const char *out = brokers("start");
+    const char *where = test_text("%.*s?ns=it&partitions=4&replies=4&session=3s&heartbeat=300ms",
+                                  (int)strcspn(out + 10, "\n"), out + 10);
+    CHECK_HAS(where, "kafka://");
+    pid_t server = test_spawn(kafka_server, where);
+    begin_load(&l, where, 4000);
+    keep_load(&l, 2000);
+    pid_t killer = test_start("%s/tools/brokers kill kafka --dir %s/brokers", test_root(), test_dir());
+    keep_load(&l, 3000);
+    CHECK_INT(test_wait(killer, SOON_MS), 0);
+    pid_t starter = test_start("%s/tools/brokers start kafka --dir %s/brokers", test_root(), test_dir());
+    keep_load(&l, 20000);
+    CHECK_INT(test_wait(starter, 60000), 0);
+    int again = end_load(&l);
+    printf("%d posts again\n", again);
+    end_server(server);
+    brokers("stop");
+}
+
+/* ---- Refusals -------------------------------------------------------------------------------------------------------- */
+
+static const char *problem_of(const char *where)
+{
+    char text[512] = "";
+    ferry *f = ferry_open(where, NULL);
+    ferry_problem(f, text, sizeof text);
+    ferry_close(f);
+    return test_text("%s", text);
+}
+
+TEST(settings_of_the_library_with_a_guess)
+{
+    CHECK_HAS(problem_of("kafka://127.0.0.1:1?kafka.compresion.codec=lz4"), "did you mean 'kafka.compression.codec'");
+    CHECK_HAS(problem_of("kafka://127.0.0.1:1?kafka.linger.ms=abc"), "kafka.linger.ms");
+    CHECK_HAS(problem_of("kafka://127.0.0.1:1?kafka.group.id=x"), "ferry's own");
+    CHECK_HAS(problem_of("kafka://127.0.0.1:1?sesion=5s"), "did you mean 'session'");
+    CHECK_STR(problem_of("kafka://127.0.0.1:1?kafka.compression.type=lz4&kafka.linger.ms=3"), "");
+}
+
+TEST(secrets_stay_secret)
+{
+    const char *text =
+        problem_of("kafka://u:geheim@127.0.0.1:1?kafka.sasl.password=geheim&kafka.ssl.key.password=geheim&kafka.no=1");
+    CHECK(*text);
+    CHECK(!strstr(text, "geheim"));
+}
+
+TEST_WITH(password_and_certificate, .limit_ms = 60000)
+{
+    const char *sasl = at("FERRY_TEST_KAFKA_SASL"), *tls = at("FERRY_TEST_KAFKA_TLS"), *certs = at("FERRY_TEST_CERTS");
+    ferry *good = ferry_open(test_text("kafka://ferry:secret@%s?ns=its", sasl), NULL);
+    CHECK_STATUS(ferry_wait_ready(good, test_ms(SOON_MS)), FERRY_OK);
+    CHECK_STATUS(ferry_close(good), FERRY_OK);
+    ferry *wrong = ferry_open(test_text("kafka://ferry:wrong-one@%s?ns=its", sasl), NULL);
+    ferry_reply *r = ferry_get(wrong, "a.b", NULL, FERRY_CALL(.timeout_ms = 3000));
+    CHECK(ferry_has_errors(r));
+    CHECK_OUTCOME(ferry_reply_outcome(r), FERRY_OUTCOME_NOT_SENT);
+    CHECK(!strstr(ferry_error_at(r, 0)->message, "wrong-one"));
+    ferry_reply_free(r);
+    ferry_close(wrong);
+    ferry *safe = ferry_open(test_text("kafkas://%s?ns=its&ca=%s/ca.pem", tls, certs), NULL);
+    CHECK_STATUS(ferry_wait_ready(safe, test_ms(SOON_MS)), FERRY_OK);
+    CHECK_STATUS(ferry_close(safe), FERRY_OK);
+    ferry *distrustful = ferry_open(test_text("kafkas://%s?ns=its", tls), NULL); /* the system knows no such authority */
+    CHECK(ferry_wait_ready(distrustful, 2000) != FERRY_OK);
+    ferry_close(distrustful);
+}
+
+TEST_WITH(over_the_topics_limit_is_too_big, .limit_ms = 60000)
+{
+    pid_t server = test_spawn(kafka_server, url());
+    CHECK_STATUS(ferry_close(client_of(url(), 5000)), FERRY_OK);
+    ferry *f = ferry_open(url(), FERRY_OPTIONS(.max_message = 4 << 20));
+    char *bytes = calloc(1, 2 << 20);
+    CHECK_NOT_NULL(bytes);
+    ferry_reply *r = ferry_post(f, "it.echo", ferry_bytes(bytes, 2 << 20), FERRY_CALL(.timeout_ms = SOON_MS));
+    free(bytes);
+    CHECK_STATUS(ferry_reply_status(r), FERRY_TOO_BIG);
+    CHECK_OUTCOME(ferry_reply_outcome(r), FERRY_OUTCOME_NOT_EXECUTED);
+    ferry_reply_free(r);
+    CHECK_STATUS(ask(f, SOON_MS), FERRY_OK);
+    CHECK_STATUS(ferry_close(f), FERRY_OK);
+    end_server(server);
+}
