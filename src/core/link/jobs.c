@@ -124,6 +124,7 @@ static void run(ferry__link *l, ferry__job *job)
         ferry__link_background_by(l, l->now_ms + STANDBY_MS);
     if (l->jobs.ready > 0)
         ferry__jobs_wake(l, 0);
+    l->jobs.begun++;
     l->hooks->begins(l, job);
     ferry__link_unlock(l);
     job->run(job); /* ends with the job done or deferred */

@@ -24,6 +24,7 @@ typedef struct ferry__job {
 typedef struct ferry__jobs {
     ferry__list urgent, other;
     size_t      ready, blocked, running;
+    uint64_t    begun; /* so far */
     ferry__job *busy[256]; /* jobs that hold their key, by hash */
     ferry__list idle;      /* workers asleep: ferry__waiter */
     pthread_t  *threads;

@@ -235,12 +235,14 @@ static void background_drive(ferry__link *l)
     ferry__link_leave(l);
 }
 
-/* Somebody drove since the last look and will collect what is under way: the role is left to him, for it costs to take it back. */
+/* Somebody drove since the last look, or handlers come and go, and he will be back: the role is left to him, for it costs to take it
+ * back. A handler that is still the same at the next look is a long one. */
 static bool attended(ferry__link *l)
 {
-    bool moved = l->turns != l->turns_seen;
+    bool moved = l->turns != l->turns_seen || l->jobs.begun != l->begun_seen;
     l->turns_seen = l->turns;
-    return moved && l->uncollected > 0;
+    l->begun_seen = l->jobs.begun;
+    return moved && (l->uncollected > 0 || l->jobs.running > 0);
 }
 
 static void *background(void *arg)

@@ -98,7 +98,7 @@ struct ferry__link {
     int64_t       background_at;  /* when it shall look; INT64_MAX: never */
     int64_t       background_end; /* when its present sleep ends */
     int           idle_ticks;
-    uint64_t      turns_seen; /* at the background's last look */
+    uint64_t      turns_seen, begun_seen; /* at the background's last look */
 
     ferry__table   table;
     ferry__peers   peers;
