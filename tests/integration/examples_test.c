@@ -184,7 +184,8 @@ TEST_WITH(demo, .limit_ms = 90000)
 
 TEST(demo_of_what_is_not_there)
 {
-    test_output r = test_sh("env -u FERRY_TEST_REDIS FERRY_BUILD='%s' '%s/examples/demo' redis", test_bin(), test_root());
+    test_output r =
+        test_sh("env -u FERRY_TEST_REDIS FERRY_BUILD='%s' '%s/examples/demo' redis", test_bin(), test_root());
     CHECK_HAS(r.err, "./run demo redis starts one");
     CHECK_INT(r.code, 2);
     r = test_sh("FERRY_BUILD='%s' '%s/examples/demo' rabbit", test_bin(), test_root());
