@@ -42,12 +42,8 @@ typedef struct ferry__target {
 typedef struct ferry__wish {
     const char *group;    /* NULL: everything, for this source alone */
     const char *pattern;  /* "order.*" */
-    enum {
-        FERRY__FROM_NEW,
-        FERRY__FROM_EARLIEST,
-        FERRY__FROM_TIME,
-        FERRY__FROM_POSITION
-    } from; /* where a group without a position starts */
+    /* where a group without a position starts */
+    enum { FERRY__FROM_NEW, FERRY__FROM_EARLIEST, FERRY__FROM_TIME, FERRY__FROM_POSITION } from;
     int64_t     time_ms;
     const char *position;
 } ferry__wish;
