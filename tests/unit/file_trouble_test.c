@@ -255,7 +255,7 @@ TEST_WITH(log_stays_small, .limit_ms = 30000)
     }
     CHECK(done > MANY / 2);
     test_note("the log grew to %lld bytes", (long long)most);
-    CHECK(most < 8 << 20);
+    CHECK(most < 12 << 20); /* the last transaction before the limit may be a long one */
     FILE_UNTIL(s, c, (size_t)s->settled == done);
     file_end(c);
     file_end(s);

@@ -79,6 +79,7 @@ struct ferry__link {
 
     ferry__state state;
     ferry_status state_status; /* why it is not up */
+    unsigned     same_failures; /* how often in a row it was told why */
     char         state_why[FERRY_WHY_SIZE];
 
     ferry__waiter *driver;   /* NULL: nobody drives */

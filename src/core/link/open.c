@@ -54,10 +54,11 @@ static void up_state(ferry__up *up, ferry__state state, ferry_status why, const 
     ferry__link *l = link_of(up);
     ferry__state before = l->state;
     ferry_status status_before = l->state_status;
+    l->same_failures = state != FERRY__DOWN ? 0 : why == status_before ? l->same_failures + 1 : 1;
     l->state = state;
     l->state_status = why;
     ferry__why(l->state_why, "%s", text ? text : "");
-    if (state == before && !(ferry__link_hopeless(l) && why != status_before))
+    if (state == before && !ferry__link_hopeless(l))
         return;
     static const char *const names[] = {"down", "up", "blocked"};
     ferry__log_print(&l->log, state == FERRY__UP ? LOG_INFO : LOG_WARNING, "link %s%s%s", names[state],

@@ -205,11 +205,13 @@ void ferry__pending_send(ferry__link *l, ferry__pending *p)
     l->dirty = true;
 }
 
-/* Waiting will not mend a wrong path or password: whoever waits is told at once. */
+/* Waiting will not mend a wrong path or password: whoever waits is told soon. Not by the first failure: a file that another process is
+ * just making looks wrong for a moment. */
 bool ferry__link_hopeless(const ferry__link *l)
 {
-    return l->state == FERRY__DOWN && (l->state_status == FERRY_INVALID || l->state_status == FERRY_DENIED ||
-                                       l->state_status == FERRY_UNSUPPORTED);
+    return l->state == FERRY__DOWN && l->same_failures >= 2 &&
+           (l->state_status == FERRY_INVALID || l->state_status == FERRY_DENIED ||
+            l->state_status == FERRY_UNSUPPORTED);
 }
 
 static void try_to_send(ferry__link *l, ferry__pending *p)
