@@ -73,10 +73,20 @@ static bool send_commit(ferry__kafka_group *g, bool all)
     return g->committing;
 }
 
-/* The claims that the broker knows go to the handlers. */
+static void hand_over(ferry__kafka_group *g, ferry__frames *list)
+{
+    ferry__frame *f = ferry__frames_take(list);
+    ((ferry__kafka_part *)(uintptr_t)f->tag[0])->claims--;
+    ferry__frames_add(&g->k->arrived, f);
+}
+
+/* The claims that the broker knows go to the handlers, and what only stood behind them. */
 static void claimed(ferry__kafka_group *g)
 {
-    ferry__frames_join(&g->k->arrived, &g->claims_sent);
+    while (g->claims_sent.first)
+        hand_over(g, &g->claims_sent);
+    while (g->claims_new.first && !ferry__group_must_wait(g->claims_new.first))
+        hand_over(g, &g->claims_new);
 }
 
 static void failed(ferry__kafka_group *g)
@@ -96,6 +106,11 @@ static void failed(ferry__kafka_group *g)
 void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
 {
     g->committing = false;
+    for (ferry__node *n = g->parts.next; !err && n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->sending)
+            p->known = p->sent;
+    }
     if (err) {
         failed(g);
         g->urgent = true;
@@ -106,17 +121,19 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
         g->k->settled_now += g->settled_sent;
         g->settled_sent = 0;
     }
-    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
-        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        if (p->sending && !err)
-            p->known = p->sent;
-        p->sending = false;
-    }
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next)
+        FERRY__OF(n, ferry__kafka_part, node)->sending = false;
+}
+
+bool ferry__commit_may(const ferry__kafka_group *g)
+{
+    return !g->committing && (!atomic_load(&g->joining) || g->k->closing);
 }
 
 void ferry__commit_serve(ferry__kafka_group *g)
 {
-    if (!g->rk || g->committing || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING || g->last_commit)
+    if (!g->rk || !ferry__commit_may(g) || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING ||
+        g->last_commit)
         return;
     if (g->dones > 0 && g->commit_at_ms == INT64_MAX)
         g->commit_at_ms = g->k->now_ms + LAZY_MS;

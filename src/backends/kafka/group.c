@@ -83,6 +83,7 @@ static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__ka
             continue;
         }
         if (claimed) {
+            part_of(f)->claims--;
             ferry__part_set(part_of(f), ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
             g->posts_held -= ferry__group_posts(p->topic);
             g->calls_up -= !ferry__group_posts(p->topic) && g->calls_up > 0;
@@ -182,8 +183,13 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
     ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms, &why);
     if (!f && why == FERRY_NO_MEMORY)
         start_over(g, p);
-    else if (!f) /* not ours: done with, or it would come for ever */
+    else if (!f) { /* done with, or it would come for ever */
         ferry__part_set(p, m->offset, FERRY__PART_DONE);
+        if (mark < 0)
+            ferry__log_print(g->k->up->log, LOG_WARNING,
+                             "kafka: %s, partition %d, offset %lld is no message of ferry's: skipped",
+                             g->topics[p->topic], (int)m->partition, (long long)m->offset);
+    }
     if (!f)
         return;
     f->tag[0] = (uint64_t)(uintptr_t)p;
@@ -285,6 +291,13 @@ static bool needs_claim(const ferry__frame *f)
     return f->kind != FERRY__CALL || ((f->verb & (FERRY_POST | FERRY_PATCH)) && !f->idempotency_key.at);
 }
 
+bool ferry__group_must_wait(const ferry__frame *f)
+{
+    const ferry__kafka_part *p = part_of(f);
+    return needs_claim(f) &&
+           !(f->kind == FERRY__CALL && ferry__part_claimed(p, ferry__part_offset(f->tag[1]), f->time_ms));
+}
+
 static void hand_up(ferry__kafka_group *g, int lane)
 {
     ferry__kafka_intake *in = g->intakes[lane];
@@ -301,11 +314,12 @@ static void hand_up(ferry__kafka_group *g, int lane)
         f->owner = in;
         if (lane == 0)
             ferry__ahead_handed(g);
-        bool claim = needs_claim(f);
-        p->claiming = p->claiming || (claim && lane == 0);
-        if (claim && !(lane == 0 && ferry__part_claimed(p, offset, f->time_ms))) {
+        p->claiming = p->claiming || (lane == 0 && needs_claim(f));
+        bool claim = ferry__group_must_wait(f);
+        g->urgent = g->urgent || claim;
+        if (claim || p->claims > 0) { /* none overtakes another of its partition */
             ferry__frames_add(&g->claims_new, f);
-            g->urgent = true;
+            p->claims++;
         } else
             ferry__frames_add(&g->k->arrived, f);
     }
@@ -354,7 +368,7 @@ void ferry__group_serve(ferry__kafka_group *g)
 
 int64_t ferry__group_next_ms(const ferry__kafka_group *g)
 {
-    int64_t at = g->committing ? INT64_MAX : g->commit_at_ms;
+    int64_t at = ferry__commit_may(g) ? g->commit_at_ms : INT64_MAX;
     if (g->later.first && g->state == FERRY__GROUP_MEMBER) {
         int64_t due = g->k->now_ms + (g->later.first->deadline_ms - ferry__wall_ms());
         at = due < at ? due : at;

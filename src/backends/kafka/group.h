@@ -51,6 +51,7 @@ struct ferry__kafka_group {
     size_t               posts_held;    /* UP, or settled and not committed */
     size_t               settled_new, settled_sent;
     bool                 committing, urgent;
+    atomic_bool          joining;       /* see on_log in member.c: no commits now */
     size_t               dones;         /* calls handled since the last commit */
     size_t               calls_up;      /* with handlers */
     size_t               streak;        /* calls handled since a handler was long */
@@ -83,6 +84,7 @@ void ferry__group_free(ferry__kafka_group *g);
 void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p); /* its frames that wait */
 void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f);        /* not begun after all */
 
+bool ferry__group_must_wait(const ferry__frame *f); /* for a commit that claims it */
 void ferry__group_ready(ferry__kafka_group *g, ferry__frame *f); /* one that waits no longer */
 
 /* given.c: messages that stayed with the last owner of a partition. */
@@ -107,6 +109,7 @@ void ferry__ahead_serve(ferry__kafka_group *g);
 int64_t ferry__ahead_next_ms(const ferry__kafka_group *g);
 
 /* commit.c */
+bool ferry__commit_may(const ferry__kafka_group *g); /* none is under way, and no join is */
 void ferry__commit_serve(ferry__kafka_group *g);
 void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err);
 void ferry__commit_give_up(ferry__kafka_group *g); /* what could not be committed comes again */

@@ -77,6 +77,19 @@ static void prepared(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     ferry__free(p);
 }
 
+/* A commit that is sent while a JoinGroup is under way waits behind it on the connection, is answered ILLEGAL_GENERATION, and
+ * librdkafka before 2.10 then drops all partitions as lost: what is in handlers would run twice. No function tells that state, its debug
+ * log does, at each change and on the thread that changes it. */
+static void on_log(const rd_kafka_t *rk, int level, const char *what, const char *text)
+{
+    ferry__kafka_group *g = rd_kafka_opaque(rk);
+    (void)level;
+    if (strcmp(what, "CGRPJOINSTATE") != 0)
+        return;
+    atomic_store(&g->joining, strstr(text, "-> wait-join") != NULL);
+    ferry__kafka_backend.wake(g->k);
+}
+
 void ferry__member_prepare(ferry__kafka_group *g)
 {
     char why[FERRY_WHY_SIZE];
@@ -90,6 +103,8 @@ void ferry__member_prepare(ferry__kafka_group *g)
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
                                        RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
+    rd_kafka_conf_set_opaque(conf, g);
+    rd_kafka_conf_set_log_cb(conf, on_log);
     *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);
@@ -284,7 +299,7 @@ static bool again(ferry__kafka_group *g)
 
 static void serve_revoke(ferry__kafka_group *g)
 {
-    if (g->committing)
+    if (!ferry__commit_may(g))
         return;
     if (g->last_commit) {
         if (!again(g))
@@ -367,7 +382,7 @@ static bool too_young(const ferry__kafka_group *g)
 
 static void serve_leave(ferry__kafka_group *g)
 {
-    if (g->committing || g->assigning || too_young(g))
+    if (!ferry__commit_may(g) || g->assigning || too_young(g))
         return;
     if (g->last_commit) {
         if (!again(g))

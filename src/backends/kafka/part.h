@@ -54,6 +54,7 @@ typedef struct ferry__kafka_part {
     int64_t  base, read, top;
     size_t   up;        /* messages that are UP */
     size_t   waiting;   /* frames of it that wait in the group's lists */
+    size_t   claims;    /* frames of it on their way to a handler that wait for a commit, or behind one that does */
     uint8_t *ring;      /* a state and, above it, attempts; at offset % size */
     size_t   size;
     uint64_t who;

@@ -114,6 +114,7 @@ static rd_kafka_resp_err_t produce_open(rd_kafka_t *rk, rd_kafka_topic_t *topic,
     rd_kafka_error_t *error = rd_kafka_produceva(rk, p.fields, p.count);
     rd_kafka_resp_err_t err = error ? rd_kafka_error_code(error) : RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_error_destroy(error);
+    ferry__wire_headers_done(&p);
     return err;
 }
 

@@ -159,8 +159,7 @@ static ferry_status add_common(ferry__kafka_settings *s, const ferry__config *co
                 add_number(s, "reconnect.backoff.ms", config->backoff_ms) &&
                 add_number(s, "reconnect.backoff.max.ms",
                            config->backoff_max_ms > config->backoff_ms ? config->backoff_max_ms : config->backoff_ms) &&
-                add(s, "topic.metadata.propagation.max.ms", "3000") && add(s, "log_level", "3") &&
-                add(s, "broker.address.family", "any");
+                add(s, "topic.metadata.propagation.max.ms", "3000") && add(s, "broker.address.family", "any");
     if (!good)
         ferry__why(why, "out of memory");
     return good ? FERRY_OK : FERRY_NO_MEMORY;
@@ -246,6 +245,8 @@ static const pair member[] = {{"enable.auto.commit", "false"},
                               {"fetch.error.backoff.ms", "10"},
                               {"queued.min.messages", "1000"},
                               {"fetch.wait.max.ms", "500"},
+                              {"debug", "cgrp"},
+                              {"log_level", "7"},
                               {"partition.assignment.strategy", "cooperative-sticky"},
                               {"max.poll.interval.ms", "86400000"},
                               {"isolation.level", "read_uncommitted"},

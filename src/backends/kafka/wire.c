@@ -1,6 +1,9 @@
 #include "backends/kafka/wire.h"
 
+#include "base/alloc.h"
 #include "base/clock.h"
+#include "base/text.h"
+#include "data/value.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,6 +112,45 @@ static void add_number(ferry__wire_post *p, const char *name, int64_t value)
         add(p, name, text, (size_t)snprintf(text, sizeof p->numbers[0], "%" PRId64, value));
 }
 
+/* Names that are ours, or that mean something to the readers of CloudEvents. */
+static bool reserved(const char *name)
+{
+    return strncmp(name, "ferry-", 6) == 0 || strncmp(name, "ce_", 3) == 0 || strcmp(name, "content-type") == 0;
+}
+
+static bool plain(const ferry_value *program)
+{
+    for (size_t i = 0; i < ferry_count(program); i++) {
+        const char *name = ferry_as_string(ferry_key_at(program, i), NULL);
+        if (!name || !*name || reserved(name) || !ferry_as_string(ferry_at(program, i), NULL))
+            return false;
+    }
+    return ferry_count(program) <= FERRY__WIRE_PROGRAM;
+}
+
+/* The program's own headers under their names; where one of these would be mistaken for ours, all of them as they are encoded. */
+static void add_program(ferry__wire_post *p, const ferry__frame *f)
+{
+    p->program = NULL;
+    if (!f->headers.at)
+        return;
+    ferry_status status = ferry__value_decode(ferry__frame_text(f, f->headers), f->headers.length, &p->program, NULL);
+    if (status != FERRY_OK || !plain(p->program)) {
+        add_slice(p, "ferry-headers", f, f->headers);
+        return;
+    }
+    for (size_t i = 0; i < ferry_count(p->program); i++) {
+        const char *value = ferry_as_string(ferry_at(p->program, i), "");
+        add(p, ferry_as_string(ferry_key_at(p->program, i), ""), value, strlen(value));
+    }
+}
+
+void ferry__wire_headers_done(ferry__wire_post *p)
+{
+    ferry_value_free(p->program);
+    p->program = NULL;
+}
+
 void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms)
 {
     const char *verb = "post", *type = ferry__frame_text(f, f->content_type);
@@ -127,7 +169,7 @@ void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due
     add_number(p, "ferry-time", f->time_ms);
     add_slice(p, "ferry-correlation", f, f->correlation);
     add_slice(p, "ferry-idempotency-key", f, f->idempotency_key);
-    add_slice(p, "ferry-headers", f, f->headers);
+    add_program(p, f);
     add_number(p, "ferry-partition", f->partition);
     add_number(p, "ferry-attempt", f->attempt);
     add_number(p, "ferry-due", due_ms);
@@ -155,6 +197,41 @@ static int64_t number(const rd_kafka_headers_t *h, const char *name)
 static const char *clean(const char *value)
 {
     return value && *value ? value : NULL;
+}
+
+/* What others may have written among our headers as well. */
+static ferry_value *program_of(const rd_kafka_headers_t *h)
+{
+    ferry_value *program = NULL;
+    const char *name;
+    const void *value;
+    size_t size;
+    for (size_t i = 0; h && rd_kafka_header_get_all(h, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        if (reserved(name) || !value || !ferry__text_utf8(value, size) || memchr(value, 0, size))
+            continue;
+        if (!program)
+            program = ferry_new_map();
+        if (ferry_count(program) < FERRY__WIRE_PROGRAM)
+            ferry_map_put(program, name, ferry_string(value, size));
+    }
+    return program;
+}
+
+/* Encoded; false: no memory. `to` is the caller's to free. */
+static bool encode_program(const rd_kafka_headers_t *h, ferry__parts *parts, void **to)
+{
+    ferry_value *program = program_of(h);
+    size_t length = 0;
+    bool good = !program || ferry__value_measure(program, SIZE_MAX / 4, &length) == FERRY_OK;
+    *to = good && length ? ferry__alloc(length) : NULL;
+    good = good && (!length || *to);
+    if (*to) {
+        ferry__value_write(program, *to);
+        parts->headers = *to;
+        parts->headers_length = length;
+    }
+    ferry_value_free(program);
+    return good;
 }
 
 static uint8_t verb_of(const rd_kafka_headers_t *h)
@@ -189,8 +266,11 @@ static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms, fer
         key[m->key_len] = '\0';
         parts.key = key;
     }
+    void *program = NULL;
     parts.headers = text(h, "ferry-headers", &parts.headers_length);
-    ferry__frame *f = ferry__frame_new(FERRY__POST, &parts);
+    bool good = parts.headers || encode_program(h, &parts, &program);
+    ferry__frame *f = good ? ferry__frame_new(FERRY__POST, &parts) : NULL;
+    ferry__free(program);
     if (!f) {
         *why = FERRY_NO_MEMORY;
         return NULL;

@@ -24,16 +24,18 @@ ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_
                                   ferry_status *why);
 ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m);
 
-enum { FERRY__WIRE_FIELDS = 16 };
+enum { FERRY__WIRE_FIELDS = 20, FERRY__WIRE_PROGRAM = 64 /* headers of the program's own */ };
 
 /* Headers as librdkafka takes them, and the texts they point to. It copies them: with a list of its own it would have to be known
  * who frees that after a failure, and before 2.12 both do. */
 typedef struct ferry__wire_post {
-    rd_kafka_vu_t fields[FERRY__WIRE_FIELDS + 8];
+    rd_kafka_vu_t fields[FERRY__WIRE_FIELDS + FERRY__WIRE_PROGRAM];
     size_t        count;
+    ferry_value  *program; /* decoded: the fields point into it */
     char          id[FERRY__ID_TEXT], numbers[4][24];
     size_t        used;
 } ferry__wire_post;
 void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms); /* 0: not to be retried */
+void ferry__wire_headers_done(ferry__wire_post *p);
 
 #endif
