@@ -139,13 +139,34 @@ static void on_answered(ferry__up *up, ferry__admin *admin)
     of(up)->outer->answered(of(up)->outer, admin);
 }
 
+static void on_ready(ferry__up *up, ferry__source *source)
+{
+    SAY(of(up), "ready %s", source->name);
+    of(up)->outer->ready(of(up)->outer, source);
+}
+
+static void on_caught_up(ferry__up *up, ferry__source *source)
+{
+    SAY(of(up), "caught up %s", source->name);
+    of(up)->outer->caught_up(of(up)->outer, source);
+}
+
+static void on_broken(ferry__up *up, ferry__source *source, ferry_status status, const char *why)
+{
+    SAY(of(up), "broken %s: %s: %s", source->name, ferry_status_name(status), why);
+    of(up)->outer->broken(of(up)->outer, source, status, why);
+}
+
 static const ferry__up upcalls = {.frame = on_frame,
                                   .outcome = on_outcome,
                                   .settled = on_settled,
                                   .withdrawn = on_withdrawn,
                                   .probed = on_probed,
                                   .state = on_state,
-                                  .answered = on_answered};
+                                  .answered = on_answered,
+                                  .ready = on_ready,
+                                  .caught_up = on_caught_up,
+                                  .broken = on_broken};
 
 /* ---- Slots ---------------------------------------------------------------------------------------------------------- */
 
@@ -253,24 +274,14 @@ static void trace_seek(void *self, ferry__source *source, const ferry__wish *to)
     ferry__wrap_seek(self, source, to);
 }
 
-static void trace_ends(void *self, ferry__source *source)
-{
-    say_source(self, "ends", source, "");
-    ferry__wrap_ends(self, source);
-}
-
 static void trace_admin(void *self, ferry__admin *admin)
 {
     SAY((ferry__wrap *)self, "admin %s %s", WORD(asks, admin->ask), admin->name ? admin->name : "");
     ferry__wrap_admin(self, admin);
 }
 
-static const ferry__abilities abilities = {.withdraw = trace_withdraw,
-                                           .begin = trace_begin,
-                                           .touch = trace_touch,
-                                           .seek = trace_seek,
-                                           .ends = trace_ends,
-                                           .admin = trace_admin};
+static const ferry__abilities abilities = {
+    .withdraw = trace_withdraw, .begin = trace_begin, .touch = trace_touch, .seek = trace_seek, .admin = trace_admin};
 
 static const ferry__setting settings[] = {{.name = NULL}};
 

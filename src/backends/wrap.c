@@ -49,6 +49,21 @@ static void pass_answered(ferry__up *up, ferry__admin *admin)
     outer_of(up)->answered(outer_of(up), admin);
 }
 
+static void pass_ready(ferry__up *up, ferry__source *source)
+{
+    outer_of(up)->ready(outer_of(up), source);
+}
+
+static void pass_caught_up(ferry__up *up, ferry__source *source)
+{
+    outer_of(up)->caught_up(outer_of(up), source);
+}
+
+static void pass_broken(ferry__up *up, ferry__source *source, ferry_status status, const char *why)
+{
+    outer_of(up)->broken(outer_of(up), source, status, why);
+}
+
 #define OR(mine, pass) ((mine) ? (mine) : (pass))
 
 ferry_status ferry__wrap_open(ferry__wrap *w, const ferry__up *upcalls, ferry__up *outer, const ferry__config *config,
@@ -63,7 +78,11 @@ ferry_status ferry__wrap_open(ferry__wrap *w, const ferry__up *upcalls, ferry__u
         .probed = OR(upcalls->probed, pass_probed),
         .state = OR(upcalls->state, pass_state),
         .answered = OR(upcalls->answered, pass_answered),
+        .ready = OR(upcalls->ready, pass_ready),
+        .caught_up = OR(upcalls->caught_up, pass_caught_up),
+        .broken = OR(upcalls->broken, pass_broken),
         .log = outer->log,
+        .bits = outer->bits,
     };
     if (!config->inner) {
         ferry__why(why, "a decorator needs a transport behind it, e.g. trace+mem:name");
@@ -71,7 +90,9 @@ ferry_status ferry__wrap_open(ferry__wrap *w, const ferry__up *upcalls, ferry__u
     }
     w->inner = config->inner;
     w->self = config->inner_self;
-    return w->inner->open(w->self, &w->up, config->inner_config, url, why);
+    ferry_status status = w->inner->open(w->self, &w->up, config->inner_config, url, why);
+    outer->bits = w->up.bits;
+    return status;
 }
 
 /* ---- Slots ---------------------------------------------------------------------------------------------------------- */
@@ -259,13 +280,6 @@ void ferry__wrap_seek(void *self, ferry__source *source, const ferry__wish *to)
     ferry__wrap *w = self;
     if (w->inner->more && w->inner->more->seek)
         w->inner->more->seek(w->self, source, to);
-}
-
-void ferry__wrap_ends(void *self, ferry__source *source)
-{
-    ferry__wrap *w = self;
-    if (w->inner->more && w->inner->more->ends)
-        w->inner->more->ends(w->self, source);
 }
 
 void ferry__wrap_admin(void *self, ferry__admin *admin)

@@ -51,7 +51,6 @@ void ferry__wrap_withdraw(void *self, ferry__target *target, ferry__frame *frame
 void ferry__wrap_begin(void *self, ferry__frame *frame);
 void ferry__wrap_touch(void *self, ferry__frame *frame);
 void ferry__wrap_seek(void *self, ferry__source *source, const ferry__wish *to);
-void ferry__wrap_ends(void *self, ferry__source *source);
 void ferry__wrap_admin(void *self, ferry__admin *admin);
 
 #endif

@@ -77,7 +77,14 @@ static void on_log(int level, const char *line, void *arg)
 static void fill(side *s)
 {
     s->log = (ferry__log){on_log, s};
-    s->up = (ferry__up){on_frame, on_outcome, on_settled, on_withdrawn, on_probed, on_state, on_answered, &s->log};
+    s->up = (ferry__up){.frame = on_frame,
+                        .outcome = on_outcome,
+                        .settled = on_settled,
+                        .withdrawn = on_withdrawn,
+                        .probed = on_probed,
+                        .state = on_state,
+                        .answered = on_answered,
+                        .log = &s->log};
     s->config = (ferry__config){.ns = "ferry",
                                 .name = "unit",
                                 .partitions = 8,

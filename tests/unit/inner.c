@@ -208,11 +208,6 @@ static void in_seek(void *self, ferry__source *source, const ferry__wish *to)
     BELOW(self, "seek %s %s", source->name, to->position);
 }
 
-static void in_ends(void *self, ferry__source *source)
-{
-    BELOW(self, "ends %s", source->name);
-}
-
 static void in_admin(void *self, ferry__admin *admin)
 {
     rig_inner *in = self;
@@ -221,7 +216,7 @@ static void in_admin(void *self, ferry__admin *admin)
     in->up->answered(in->up, admin);
 }
 
-static const ferry__abilities all = {in_withdraw, in_begin, in_touch, in_seek, in_ends, in_admin};
+static const ferry__abilities all = {in_withdraw, in_begin, in_touch, in_seek, in_admin};
 
 #define PIPE                                                                                                     \
     .scheme = "mem", .state_size = sizeof(rig_inner), .open = in_open, .close = in_close, .abandon = in_abandon, \
@@ -297,8 +292,13 @@ static const ferry__backend *named(const char *word, size_t length)
 
 ferry_status rig_open(rig *r, const char *url, bool able)
 {
-    static const ferry__up up = {on_frame,  on_outcome, on_settled,  on_withdrawn,
-                                 on_probed, on_state,   on_answered, NULL};
+    static const ferry__up up = {.frame = on_frame,
+                                 .outcome = on_outcome,
+                                 .settled = on_settled,
+                                 .withdrawn = on_withdrawn,
+                                 .probed = on_probed,
+                                 .state = on_state,
+                                 .answered = on_answered};
     char why[FERRY_WHY_SIZE] = "";
     memset(r, 0, sizeof *r);
     if (ferry__url_parse(&r->url, url, why) == FERRY_NO_MEMORY)

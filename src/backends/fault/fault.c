@@ -375,7 +375,6 @@ static const ferry__abilities abilities = {.withdraw = fault_withdraw,
                                            .begin = ferry__wrap_begin,
                                            .touch = ferry__wrap_touch,
                                            .seek = ferry__wrap_seek,
-                                           .ends = ferry__wrap_ends,
                                            .admin = ferry__wrap_admin};
 
 const ferry__backend ferry__fault_backend = {

@@ -187,12 +187,24 @@ static void no_answered(ferry__up *up, ferry__admin *admin)
     (void)up;
     (void)admin;
 }
+static void no_news(ferry__up *up, ferry__source *source)
+{
+    (void)up;
+    (void)source;
+}
+static void no_broken(ferry__up *up, ferry__source *source, ferry_status status, const char *why)
+{
+    (void)up;
+    (void)source;
+    (void)status;
+    (void)why;
+}
 
 static void fall_silent(redis__pipe *p)
 {
     static const ferry__log nobody = {NULL, NULL};
-    static ferry__up silent = {no_frame,  no_outcome, no_settled,  no_withdrawn,
-                               no_probed, no_state,   no_answered, &nobody};
+    static ferry__up silent = {no_frame,    no_outcome, no_settled, no_withdrawn, no_probed, no_state,
+                               no_answered, no_news,    no_news,    no_broken,    &nobody,   0};
     p->up = &silent;
 }
 

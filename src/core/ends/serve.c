@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "ends/admin.h"
+#include "ends/events.h"
 #include "ends/request.h"
 #include "ends/run.h"
 
@@ -228,7 +229,8 @@ static void hand_back_queued(ferry *f)
     for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) {
         ferry_request *req = FERRY__OF(n, ferry_request, active);
         next = n->prev;
-        if (req->state != FERRY__QUEUED || atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
+        if (req->state != FERRY__QUEUED ||
+            atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
             continue;
         if (!ferry__jobs_remove(&f->link.jobs, &req->job))
             continue;
@@ -357,4 +359,11 @@ static void left(ferry__link *l)
     ferry__handle_unref(ferry__handle_of(l));
 }
 
-const ferry__hooks ferry__serve_hooks = {arrived, ferry__admin_answered, turned, begins, left};
+const ferry__hooks ferry__serve_hooks = {arrived,
+                                         ferry__admin_answered,
+                                         turned,
+                                         begins,
+                                         left,
+                                         ferry__events_ready,
+                                         ferry__events_caught_up,
+                                         ferry__events_broken};

@@ -18,6 +18,8 @@ const ferry__setting ferry__core_settings[] = {
     {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
      "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
+    {"keep", FERRY__MS, "7d", 1000, INT64_MAX / 2, NULL, "how long events are kept, of a domain that this program makes"},
+    {"keep_bytes", FERRY__BYTES, "1g", 65536, INT64_MAX / 2, NULL, "how many bytes of events a domain keeps"},
     {"durable", FERRY__FLAG, "no", 0, 0, NULL,
      "refuse a transport or broker that would lose an accepted post when it is killed"},
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
@@ -36,6 +38,8 @@ ferry_status ferry__settings_read(ferry__config *config, ferry__link *l, const f
     config->backoff_max_ms = (int)ferry__url_number(url, t, "backoff_max");
     config->done_ms = ferry__url_number(url, t, "done_window");
     config->done_count = (size_t)ferry__url_number(url, t, "done_ids");
+    config->keep_ms = ferry__url_number(url, t, "keep");
+    config->keep_bytes = ferry__url_number(url, t, "keep_bytes");
     config->durable = ferry__url_number(url, t, "durable") != 0;
     l->grace_ms = (int)ferry__url_number(url, t, "grace");
     l->refresh_ms = (int)ferry__url_number(url, t, "refresh");

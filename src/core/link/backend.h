@@ -40,15 +40,29 @@ typedef struct ferry__target {
 
 /* What an event subscription wants. */
 typedef struct ferry__wish {
-    const char *group;    /* NULL: everything, for this source alone */
-    const char *pattern;  /* "order.*" */
-    /* where a group without a position starts */
+    const char *group;    /* its members share the events; NULL: a broadcast, this source gets every one */
+    const char *box;      /* "order/billing", of a broadcast "order/@name": where its dead letters go; with a group also the name of the
+                           * POSTS source that `retry` delivers to */
+    const char *pattern;  /* "order.*": events of other routes may be left out, the core drops them */
+    /* where it starts: a group only when it has no position yet, else it goes on where it was */
     enum { FERRY__FROM_NEW, FERRY__FROM_EARLIEST, FERRY__FROM_TIME, FERRY__FROM_POSITION } from;
-    int64_t     time_ms;
-    const char *position;
+    int64_t     time_ms;  /* wall clock */
+    const char *position; /* a text that FERRY__LAG answered */
 } ferry__wish;
 
-/* Where frames come from. Made by the core; alive from listen until unlisten returned. */
+/* Where frames come from. Made by the core; alive from listen until unlisten returned.
+ *
+ * Events. A domain is made by the first send, listen or TOPIC_CREATE; nobody listening is no error. A keyed event goes to the part that
+ * frame->partition says, and the events of a part reach one member of a group at a time, in order, so that the order of a key holds;
+ * part 0 is shared by all members. `ready` is called once what is sent from then on will reach the source. What is handed up is finished
+ * by one of
+ *     settle     handled: the position may pass it. What was settled before a clean unlisten or close does not come again
+ *     retry      (group only; a broadcast is tried again by the core) it comes again by the POSTS source `wish->box` after the delay,
+ *                attempt as in the frame, kind still EVENT; then as settle
+ *     bury       a dead letter in `box`; then as settle
+ *     hand_back  it comes again as fresh, from a group to any member
+ * What a dead member had comes again, marked `maybe`, with `attempt` one higher where the broker counts. A position only moves over what
+ * is finished: nothing is lost by a death at any moment. A position that the broker has trimmed away is `broken`, never a skip. */
 typedef struct ferry__source {
     ferry__lane        lane;
     const char        *name; /* service, domain; NULL for REPLIES: the handle's own address */
@@ -79,19 +93,24 @@ typedef enum ferry__state {
 typedef enum ferry__ask {
     FERRY__DEAD_BROWSE, /* records of box `name` (NULL: of all boxes) behind cursor `after`, at most `limit` */
     FERRY__DEAD_REMOVE, /* the record `id` of box `name`; count = 1 or 0 */
-    FERRY__TOPIC_LIST,
-    FERRY__TOPIC_CREATE,
-    FERRY__TOPIC_DESCRIBE,
-    FERRY__TOPIC_DELETE,
-    FERRY__TOPIC_PURGE,
+    FERRY__TOPIC_LIST,     /* event domains: a list of maps with at least "name" and "partitions" */
+    FERRY__TOPIC_CREATE,   /* `partitions`, `keep_ms`, `keep_bytes` (0: the config's); count = 1, or 0 if it was there */
+    FERRY__TOPIC_DESCRIBE, /* a map: "name", "partitions", "events", "keep_ms", "keep_bytes", "groups" as LAG; what is unknown is absent */
+    FERRY__TOPIC_DELETE,   /* with its events and groups; count = 1; NOT_FOUND */
+    FERRY__TOPIC_PURGE,    /* its events only, groups stand behind them; count: events, -1 unknown */
+    /* Of `source`; else of `group` in domain `name`; else of all groups of that domain: a list of maps "domain", "group" (nil: a broadcast),
+     * "lag" (events not finished, -1 unknown), "position" (all up to it is finished; a text without blanks), "members" where known. */
     FERRY__LAG,
     FERRY__DOCTOR /* facts for a person, as a map in `answer`; "warnings" is a list of texts */
 } ferry__ask;
 
 typedef struct ferry__admin {
     ferry__ask          ask;
-    const char         *name, *id, *after;
+    const char         *name, *id, *after, *group;
+    struct ferry__source *source;
     size_t              limit;
+    unsigned            partitions;
+    int64_t             keep_ms, keep_bytes;
     ferry_status        status; /* the answer: OK, NOT_FOUND, UNSUPPORTED, … */
     char                why[FERRY_WHY_SIZE];
     int64_t             count;
@@ -112,7 +131,13 @@ struct ferry__up {
     void (*probed)(ferry__up *up, ferry__target *target, ferry__presence presence); /* also unasked, whenever it learns */
     void (*state)(ferry__up *up, ferry__state state, ferry_status why, const char *text);
     void (*answered)(ferry__up *up, ferry__admin *admin);
+    /* EVENTS sources. */
+    void (*ready)(ferry__up *up, ferry__source *source);     /* after listen and seek; again after a reconnect */
+    void (*caught_up)(ferry__up *up, ferry__source *source); /* once after listen or seek: all that was stored then (of the parts that
+                                                              * are ours by now) is finished */
+    void (*broken)(ferry__up *up, ferry__source *source, ferry_status status, const char *why); /* nothing more comes until seek */
     const ferry__log *log;
+    unsigned          bits; /* the table's; open may clear those that its URL turns off */
 };
 
 /* What every transport is told at open. Lives as long as the state does. */
@@ -127,6 +152,7 @@ typedef struct ferry__config {
     int           backoff_ms, backoff_max_ms; /* between attempts to connect, doubled each time, with jitter */
     int64_t       done_ms;    /* how long, and */
     size_t        done_count; /* how many ids of handled posts are remembered */
+    int64_t       keep_ms, keep_bytes; /* how long, and how much of, a domain's events are kept */
 
     /* Decorators only: what they wrap, opened and closed by them. */
     const struct ferry__backend *inner;
@@ -141,7 +167,7 @@ enum { /* ability bits */
     FERRY__REDELIVERS = 8,  /* an accepted call outlives its server and our link: never sent twice by the core */
     FERRY__DURABLE = 16,    /* an accepted post survives kill -9 of the broker */
     FERRY__CANCELS = 32,    /* has CONTROLS */
-    FERRY__REPLAYS = 64,    /* EARLIEST, TIME, POSITION */
+    FERRY__REPLAYS = 64,    /* keeps events: EARLIEST, TIME, POSITION, seek */
     FERRY__BEATS = 128      /* its next_ms has to be kept while nobody is inside a call: heartbeats */
 };
 
@@ -150,8 +176,9 @@ typedef struct ferry__abilities {
     void (*withdraw)(void *self, ferry__target *target, ferry__frame *frame); /* borrows a sent frame; answered by `withdrawn` */
     void (*begin)(void *self, ferry__frame *frame); /* borrows: its handler starts now. What never began is fresh if we die */
     void (*touch)(void *self, ferry__frame *frame); /* borrows: keep it, its handler is long */
+    /* Moves an EVENTS source, or its group as far as this member owns it; copies `to`. What is up may still be finished; `ready` and
+     * `caught_up` come again. */
     void (*seek)(void *self, ferry__source *source, const ferry__wish *to);
-    void (*ends)(void *self, ferry__source *source);
     void (*admin)(void *self, ferry__admin *admin);
 } ferry__abilities;
 

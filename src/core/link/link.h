@@ -55,6 +55,9 @@ typedef struct ferry__hooks {
     void (*turned)(ferry__link *l); /* after each pump: credits and so on */
     void (*begins)(ferry__link *l, ferry__job *job);
     void (*left)(ferry__link *l); /* a worker ended; without the lock */
+    void (*ready)(ferry__link *l, ferry__source *source);
+    void (*caught_up)(ferry__link *l, ferry__source *source);
+    void (*broken)(ferry__link *l, ferry__source *source, ferry_status status, const char *why);
 } ferry__hooks;
 
 typedef struct ferry__layer { /* a decorator, or the transport itself */

@@ -78,6 +78,24 @@ static void up_answered(ferry__up *up, ferry__admin *admin)
     l->hooks->answered(l, admin);
 }
 
+static void up_ready(ferry__up *up, ferry__source *source)
+{
+    ferry__link *l = link_of(up);
+    l->hooks->ready(l, source);
+}
+
+static void up_caught_up(ferry__up *up, ferry__source *source)
+{
+    ferry__link *l = link_of(up);
+    l->hooks->caught_up(l, source);
+}
+
+static void up_broken(ferry__up *up, ferry__source *source, ferry_status status, const char *why)
+{
+    ferry__link *l = link_of(up);
+    l->hooks->broken(l, source, status, why);
+}
+
 /* ---- layers ---- */
 
 static const ferry__backend *find(const char *scheme, size_t length)
@@ -151,7 +169,8 @@ static ferry_status check_settings(ferry__link *l, const ferry__url *url, const 
 void ferry__link_init(ferry__link *l, const ferry__hooks *hooks, const ferry__log *log)
 {
     pthread_mutex_init(&l->lock, NULL);
-    l->up = (ferry__up){up_frame, up_outcome, up_settled, up_withdrawn, up_probed, up_state, up_answered, &l->log};
+    l->up = (ferry__up){up_frame,    up_outcome, up_settled,   up_withdrawn, up_probed, up_state,
+                        up_answered, up_ready,   up_caught_up, up_broken,    &l->log,   0};
     l->hooks = hooks;
     l->log = *log;
     l->now_ms = ferry__now_ms();
@@ -186,9 +205,11 @@ ferry_status ferry__link_open(ferry__link *l, const ferry__url *url, const ferry
         ferry__why(why, "durable=yes: what %s: has accepted is lost with its broker", b->scheme);
         return FERRY_UNSUPPORTED;
     }
-    l->bits = b->bits;
+    l->bits = l->up.bits = b->bits;
     l->more = b->more ? l->backend->more : NULL;
-    return l->backend->open(l->self, &l->up, &l->layers[l->depth - 1].config, url, why);
+    status = l->backend->open(l->self, &l->up, &l->layers[l->depth - 1].config, url, why);
+    l->bits = l->up.bits;
+    return status;
 }
 
 static void free_layers(ferry__link *l)
