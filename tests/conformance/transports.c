@@ -16,7 +16,7 @@ TRANSPORT(redis, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=100ms&b
           .can = "processes durable cancels withdraws remembers")
 #endif
 #ifdef FERRY_WITH_AMQP
-TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&tier=2ms&partitions=3",
+TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&tier=2ms&partitions=3",
           .can = "processes durable cancels expires")
 TRANSPORT(amqpdirect,
           "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&reply=direct&tier=2ms&partitions=3",

@@ -33,6 +33,8 @@ static const char *start_broker(void)
     if (test_sh("command -v rabbitmq-server || test -d /usr/lib/rabbitmq").code != 0)
         SKIP("no rabbitmq-server here");
     broker("start amqp");
+    /* it takes connections before, but deletes no queue until it is up for itself */
+    CHECK_SOON(test_sh("grep -q 'startup complete' '%s/set/amqp/log'", test_dir()).code == 0, SOON_MS);
     char *out = (char *)(uintptr_t)test_sh("%s/tools/brokers --dir '%s/set' env amqp", test_root(), test_dir()).out;
     char *address = strstr(out, "FERRY_TEST_AMQP=");
     CHECK_NOT_NULL(address);

@@ -77,7 +77,9 @@ static void begin_look(ferry__amqp *a, ferry__admin *q)
     l->rows = q->ask == FERRY__DEAD_BROWSE ? ferry_new_list() : NULL;
     l->past = !q->after;
     a->look = l;
-    ferry__amqp_channel_open(&a->out, FERRY__AMQP_BROWSE);
+    if (!a->browsing)
+        ferry__amqp_channel_open(&a->out, FERRY__AMQP_BROWSE);
+    a->browsing = true;
     get(a, q->name);
 }
 
@@ -109,10 +111,15 @@ void ferry__amqp_admin(void *self, ferry__admin *q)
     ferry__amqp_admin_begin(a);
 }
 
+/* All go back, and what is answered behind that proves it. The next look takes the same channel: a quorum queue that gets back what a
+ * closed channel had does so some time later, and the next look would find less. */
 static void end_look(ferry__amqp *a)
 {
+    amqp_basic_nack_t back = {.multiple = 1, .requeue = 1}; /* 0: all that the channel has */
+    amqp_basic_qos_t fence = {0};
     a->look->ending = true;
-    ferry__amqp_channel_close(&a->out, FERRY__AMQP_BROWSE);
+    ferry__amqp_say(&a->out, FERRY__AMQP_BROWSE, AMQP_BASIC_NACK_METHOD, &back);
+    ferry__amqp_say(&a->out, FERRY__AMQP_BROWSE, AMQP_BASIC_QOS_METHOD, &fence);
 }
 
 static void add_row(look *l, const char *id, const ferry__frame *f)
@@ -178,21 +185,29 @@ static void look_over(ferry__amqp *a, ferry_status status, const char *why)
     finish(a, q);
 }
 
-/* By us: done, or once more from the beginning. By the broker: there is no such box, which means that nothing died there. */
-void ferry__amqp_browse_closed(ferry__amqp *a, unsigned code, const char *text)
+/* All is back: done, or once more from the beginning. */
+void ferry__amqp_browsed(ferry__amqp *a)
 {
     look *l = a->look;
     if (!l)
         return;
-    if (code == 0 && l->rewound && l->rows) {
-        l->rewound = l->ending = false;
-        l->past = true;
-        l->seen = 0;
-        ferry__amqp_channel_open(&a->out, FERRY__AMQP_BROWSE);
-        get(a, l->admin->name);
+    if (!l->rewound || !l->rows) {
+        look_over(a, FERRY_OK, NULL);
         return;
     }
-    if (code == 0 || code == NOT_FOUND)
+    l->rewound = l->ending = false;
+    l->past = true;
+    l->seen = 0;
+    get(a, l->admin->name);
+}
+
+/* By the broker: there is no such box, which means that nothing died there; or it is not for us. */
+void ferry__amqp_browse_closed(ferry__amqp *a, unsigned code, const char *text)
+{
+    a->browsing = false;
+    if (!a->look)
+        return;
+    if (code == NOT_FOUND)
         look_over(a, FERRY_OK, NULL);
     else
         look_over(a, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, text);

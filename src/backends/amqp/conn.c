@@ -239,8 +239,6 @@ static void channel_closed(ferry__amqp_conn *c, amqp_channel_t channel, const am
 
 static void channel_close_ok(ferry__amqp_conn *c, amqp_channel_t channel)
 {
-    if (c->publishes && channel == FERRY__AMQP_BROWSE)
-        ferry__amqp_browse_closed(c->a, 0, NULL);
     if (!c->publishes && channel == FERRY__AMQP_KEYED_IN)
         ferry__amqp_keyed_closed(c->a);
     if (!c->publishes && channel == FERRY__AMQP_LEAVE)
@@ -286,8 +284,10 @@ static void on_answer(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_me
         a->cancelling -= a->cancelling > 0;
         break;
     case AMQP_BASIC_QOS_OK_METHOD:
-        if (c->publishes)
+        if (c->publishes && channel == FERRY__AMQP_CALLS)
             ferry__amqp_fenced(a);
+        else if (c->publishes)
+            ferry__amqp_browsed(a);
         break;
     case AMQP_QUEUE_DELETE_OK_METHOD:
         ferry__amqp_left(a);

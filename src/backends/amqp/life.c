@@ -102,7 +102,7 @@ void ferry__amqp_drop(ferry__amqp *a, bool forked)
     ferry__amqp_conn_done(&a->in, forked);
     a->phase = FERRY__AMQP_AWAY;
     a->confirming = a->listening = a->fencing = a->control_queue = a->keyed_open = a->keyed_closing = a->probes_open =
-        false;
+        a->browsing = false;
     a->declaring = a->cancelling = 0;
     memset(a->tiers, 0, sizeof a->tiers);
 }

@@ -42,7 +42,7 @@ enum {
     FERRY__AMQP_POSTS,     /* mandatory and confirmed; posts and copies */
     FERRY__AMQP_CONTROLS,  /* may be closed by the broker: nobody minds */
     FERRY__AMQP_PROBES,    /* is closed by the broker for each name that is not there */
-    FERRY__AMQP_BROWSE,    /* opened for one look at a box, closed to put all back */
+    FERRY__AMQP_BROWSE,    /* opened with the first look at a box */
     FERRY__AMQP_DIRECT,    /* answers to direct reply addresses: a bad one costs this channel */
     /* channels of `in` */
     FERRY__AMQP_MAIN = 1, /* replies, controls, signs of life */
@@ -190,6 +190,7 @@ struct ferry__amqp {
     struct ferry__amqp_look *look; /* at a box */
     ferry__admin  *answered;
     unsigned       look_tries;
+    bool           browsing; /* its channel is open */
 
     int            tiers[32]; /* delays that were declared on this connection */
     unsigned       next_tier;
@@ -325,7 +326,8 @@ void ferry__amqp_admin_begin(ferry__amqp *a);
 void ferry__amqp_admin_down(ferry__amqp *a, ferry_status status, const char *why);
 void ferry__amqp_got(ferry__amqp *a, ferry__amqp_inbound *in);
 void ferry__amqp_got_nothing(ferry__amqp *a);
-void ferry__amqp_browse_closed(ferry__amqp *a, unsigned code, const char *text); /* code 0: by us */
+void ferry__amqp_browsed(ferry__amqp *a);
+void ferry__amqp_browse_closed(ferry__amqp *a, unsigned code, const char *text);
 void ferry__amqp_admin_report(ferry__amqp *a);
 void ferry__amqp_admin_done(ferry__amqp *a);
 
