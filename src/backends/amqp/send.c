@@ -101,8 +101,9 @@ static void finish(ferry__amqp *a, ferry__amqp_sent *s, bool accepted)
         ferry__amqp_copied(a, &one, accepted && !one.returned);
     else if (accepted)
         tell(a, one.frame, FERRY__ACCEPTED, FERRY_OK, NULL);
-    else
-        tell(a, one.frame, FERRY__LOST, FERRY_UNAVAILABLE, "the broker could not take the message into its queue"); /* or perhaps did */
+    else /* a quorum queue is full; a classic one that crashes answers the same, and may have kept the message */
+        tell(a, one.frame, a->quorum ? FERRY__REFUSED : FERRY__LOST, FERRY_OVERLOADED,
+             "the broker did not take the message: its queue is full");
 }
 
 void ferry__amqp_confirmed(ferry__amqp *a, uint64_t tag, bool multiple, bool accepted)
