@@ -27,14 +27,14 @@ void ferry__ahead_handled(ferry__kafka_group *g)
     g->moved_ms = g->k->now_ms;
 }
 
-static void withdraw(ferry__kafka_group *g)
+void ferry__ahead_withdraw(ferry__kafka_group *g)
 {
     g->streak = 0;
     for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
         ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
         if (p->own.to == 0)
             continue;
-        p->own.to = p->sent.to = p->known.to = 0;
+        p->own.to = p->sent.to = p->known.to = 0; /* nor by the commit under way */
         p->dirty = g->urgent = true;
     }
 }
@@ -57,8 +57,8 @@ static void renew(ferry__kafka_group *g)
 void ferry__ahead_serve(ferry__kafka_group *g)
 {
     if (g->streak > 0 && g->calls_up > 0 && g->k->now_ms - g->moved_ms >= LONG_MS)
-        withdraw(g);
-    else if (g->streak >= STREAK)
+        ferry__ahead_withdraw(g);
+    else if (g->streak >= STREAK && g->state == FERRY__GROUP_MEMBER)
         renew(g);
 }
 

@@ -17,7 +17,10 @@ static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, fe
     if (!metadata)
         return; /* it stays dirty, for the next commit */
     rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
-    ferry__part_print(p, p->leaving && g->member[0] ? g->member : NULL, metadata);
+    const char *giver = p->leaving && g->member[0] ? g->member : NULL;
+    if (giver)
+        p->own.to = p->known.to = 0; /* the next owner is told of none */
+    ferry__part_print(p, giver, metadata);
     at->offset = p->base;
     at->metadata = metadata;
     at->metadata_size = strlen(metadata);
@@ -42,7 +45,7 @@ static rd_kafka_topic_partition_list_t *collect(ferry__kafka_group *g, bool all)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(8);
     for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
         ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        bool last = all && p->leaving && p->top > p->base;
+        bool last = all && p->leaving && (p->top > p->base || p->own.to > 0 || p->known.to > 0);
         if (p->owned && p->size && (p->dirty || last))
             add(list, g, p);
     }
@@ -63,7 +66,7 @@ static bool send_commit(ferry__kafka_group *g, bool all)
     g->settled_sent += g->settled_new;
     g->settled_new = 0;
     if (list) {
-        rd_kafka_resp_err_t err = rd_kafka_commit_queue(g->rk, list, g->tap.queue, NULL, NULL);
+        rd_kafka_resp_err_t err = ferry__phase_commit(g, list);
         drop(list);
         g->committing = err == RD_KAFKA_RESP_ERR_NO_ERROR;
         if (err)
@@ -89,7 +92,7 @@ static void claimed(ferry__kafka_group *g)
         hand_over(g, &g->claims_new);
 }
 
-static void failed(ferry__kafka_group *g)
+static void failed(ferry__kafka_group *g, rd_kafka_resp_err_t err)
 {
     ferry__frames_join(&g->claims_sent, &g->claims_new);
     ferry__frames_join(&g->claims_new, &g->claims_sent);
@@ -99,7 +102,7 @@ static void failed(ferry__kafka_group *g)
     }
     g->settled_new += g->settled_sent;
     g->settled_sent = 0;
-    g->not_before_ms = g->k->now_ms + AGAIN_MS;
+    g->not_before_ms = g->k->now_ms + (err == FERRY__PHASE_NOT_NOW ? 0 : AGAIN_MS);
     g->commit_at_ms = g->not_before_ms;
 }
 
@@ -112,7 +115,9 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
             p->known = p->sent;
     }
     if (err) {
-        failed(g);
+        if (err != FERRY__PHASE_NOT_NOW)
+            ferry__log_print(g->k->up->log, LOG_NOTICE, "kafka: %s: commit: %s", g->name, rd_kafka_err2str(err));
+        failed(g, err);
         g->urgent = true;
         g->last_failed = g->last_commit;
     } else {
@@ -125,9 +130,9 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
         FERRY__OF(n, ferry__kafka_part, node)->sending = false;
 }
 
-bool ferry__commit_may(const ferry__kafka_group *g)
+bool ferry__commit_may(ferry__kafka_group *g)
 {
-    return !g->committing && (!atomic_load(&g->joining) || g->k->closing);
+    return !g->committing && ferry__phase_quiet(g);
 }
 
 void ferry__commit_serve(ferry__kafka_group *g)

@@ -24,6 +24,7 @@ ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
     snprintf(g->name, sizeof g->name, "%s.%.*s", k->config->ns, 60, service);
     for (int i = 0; i < FERRY__GROUP_TOPICS; i++)
         snprintf(g->topics[i], sizeof g->topics[i], "%s.%s", g->name, lanes[i]);
+    pthread_mutex_init(&g->phase.door, NULL);
     ferry__list_init(&g->parts);
     ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent, &g->given};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -45,6 +46,7 @@ void ferry__group_free(ferry__kafka_group *g)
     if (g->revoking)
         rd_kafka_topic_partition_list_destroy(g->revoking);
     ferry__list_remove(&g->node);
+    pthread_mutex_destroy(&g->phase.door);
     ferry__free(g);
 }
 
@@ -352,6 +354,7 @@ void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in)
 
 void ferry__group_serve(ferry__kafka_group *g)
 {
+    ferry__phase_serve(g);
     if (g->state == FERRY__GROUP_MEMBER) {
         if (g->later.first)
             release_due(g, ferry__wall_ms());
@@ -366,9 +369,10 @@ void ferry__group_serve(ferry__kafka_group *g)
     ferry__commit_serve(g);
 }
 
-int64_t ferry__group_next_ms(const ferry__kafka_group *g)
+int64_t ferry__group_next_ms(ferry__kafka_group *g)
 {
-    int64_t at = ferry__commit_may(g) ? g->commit_at_ms : INT64_MAX;
+    int64_t at = g->committing ? INT64_MAX : ferry__phase_next_ms(g);
+    at = ferry__commit_may(g) && g->commit_at_ms < at ? g->commit_at_ms : at;
     if (g->later.first && g->state == FERRY__GROUP_MEMBER) {
         int64_t due = g->k->now_ms + (g->later.first->deadline_ms - ferry__wall_ms());
         at = due < at ? due : at;

@@ -20,6 +20,8 @@
 #include "backends/kafka/kafka.h"
 #include "backends/kafka/part.h"
 
+#include <pthread.h>
+
 enum { FERRY__GROUP_CALLS, FERRY__GROUP_POSTS, FERRY__GROUP_RETRY, FERRY__GROUP_TOPICS };
 
 typedef enum ferry__group_state {
@@ -51,7 +53,11 @@ struct ferry__kafka_group {
     size_t               posts_held;    /* UP, or settled and not committed */
     size_t               settled_new, settled_sent;
     bool                 committing, urgent;
-    atomic_bool          joining;       /* see on_log in member.c: no commits now */
+    struct {
+        pthread_mutex_t door; /* held while a commit is passed to librdkafka, and while one of the others changes */
+        bool            busy, revoked;
+        int64_t         heard_ms;
+    } phase; /* phase.c */
     size_t               dones;         /* calls handled since the last commit */
     size_t               calls_up;      /* with handlers */
     size_t               streak;        /* calls handled since a handler was long */
@@ -79,7 +85,7 @@ void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in);
 bool ferry__group_poll(ferry__kafka_group *g); /* true: events are left */
 void ferry__group_drop_queue(ferry__kafka_group *g);
 void ferry__group_serve(ferry__kafka_group *g);           /* all that is due */
-int64_t ferry__group_next_ms(const ferry__kafka_group *g); /* INT64_MAX: nothing */
+int64_t ferry__group_next_ms(ferry__kafka_group *g); /* INT64_MAX: nothing */
 void ferry__group_free(ferry__kafka_group *g);
 void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p); /* its frames that wait */
 void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f);        /* not begun after all */
@@ -106,10 +112,20 @@ void ferry__member_destroy(ferry__kafka_group *g);
 void ferry__ahead_handed(ferry__kafka_group *g);
 void ferry__ahead_handled(ferry__kafka_group *g);
 void ferry__ahead_serve(ferry__kafka_group *g);
+void ferry__ahead_withdraw(ferry__kafka_group *g);
 int64_t ferry__ahead_next_ms(const ferry__kafka_group *g);
 
+/* phase.c: is the member between two joins? */
+void ferry__phase_watch(ferry__kafka_group *g, rd_kafka_conf_t *conf); /* before the consumer is made */
+void ferry__phase_serve(ferry__kafka_group *g);
+bool ferry__phase_quiet(ferry__kafka_group *g); /* now it may commit, and close */
+#define FERRY__PHASE_NOT_NOW RD_KAFKA_RESP_ERR__STATE /* no time to commit: try again soon */
+rd_kafka_resp_err_t ferry__phase_commit(ferry__kafka_group *g, const rd_kafka_topic_partition_list_t *list);
+void ferry__phase_revoked(ferry__kafka_group *g); /* before partitions are given away */
+int64_t ferry__phase_next_ms(ferry__kafka_group *g); /* when to ask again */
+
 /* commit.c */
-bool ferry__commit_may(const ferry__kafka_group *g); /* none is under way, and no join is */
+bool ferry__commit_may(ferry__kafka_group *g); /* none is under way, and no join is */
 void ferry__commit_serve(ferry__kafka_group *g);
 void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err);
 void ferry__commit_give_up(ferry__kafka_group *g); /* what could not be committed comes again */

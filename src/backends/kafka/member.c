@@ -77,19 +77,6 @@ static void prepared(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     ferry__free(p);
 }
 
-/* A commit that is sent while a JoinGroup is under way waits behind it on the connection, is answered ILLEGAL_GENERATION, and
- * librdkafka before 2.10 then drops all partitions as lost: what is in handlers would run twice. No function tells that state, its debug
- * log does, at each change and on the thread that changes it. */
-static void on_log(const rd_kafka_t *rk, int level, const char *what, const char *text)
-{
-    ferry__kafka_group *g = rd_kafka_opaque(rk);
-    (void)level;
-    if (strcmp(what, "CGRPJOINSTATE") != 0)
-        return;
-    atomic_store(&g->joining, strstr(text, "-> wait-join") != NULL);
-    ferry__kafka_backend.wake(g->k);
-}
-
 void ferry__member_prepare(ferry__kafka_group *g)
 {
     char why[FERRY_WHY_SIZE];
@@ -103,8 +90,7 @@ void ferry__member_prepare(ferry__kafka_group *g)
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
                                        RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
-    rd_kafka_conf_set_opaque(conf, g);
-    rd_kafka_conf_set_log_cb(conf, on_log);
+    ferry__phase_watch(g, conf);
     *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);
@@ -192,8 +178,8 @@ static void assigned(ferry__kafka *k, ferry__kafka_job *job, bool ran)
 {
     assign *a = (assign *)(void *)job;
     ferry__kafka_group *g = a->group;
-    (void)k;
     g->assigning = false;
+    ferry__log_print(k->up->log, LOG_INFO, "kafka: %s: %d partitions come", g->name, a->parts->cnt);
     for (int i = 0; ran && !a->err && i < a->parts->cnt; i++)
         take_part(g, &a->parts->elems[i]);
     if (g->rk == a->rk && g->rk)
@@ -237,6 +223,7 @@ static void for_revoked(ferry__kafka_group *g, bool gone)
 static void let_go(ferry__kafka_group *g)
 {
     for_revoked(g, true);
+    ferry__phase_revoked(g);
     release(g->rk, g->revoking);
     rd_kafka_topic_partition_list_destroy(g->revoking);
     g->revoking = NULL;
@@ -254,7 +241,11 @@ static void begin_revoke(ferry__kafka_group *g, const rd_kafka_topic_partition_l
     g->revoking = rd_kafka_topic_partition_list_copy(parts);
     g->revoke_by_ms = g->k->now_ms + g->k->set.move_ms;
     g->last_commit = false;
-    if (rd_kafka_assignment_lost(g->rk) || g->state >= FERRY__GROUP_CLOSING)
+    bool lost = rd_kafka_assignment_lost(g->rk) != 0;
+
+    ferry__log_print(g->k->up->log, lost ? LOG_WARNING : LOG_INFO, "kafka: %s: %d partitions %s", g->name, parts->cnt,
+                     lost ? "are lost: what is in handlers may run twice" : "go to others");
+    if (lost || g->state >= FERRY__GROUP_CLOSING)
         let_go(g);
     else
         for_revoked(g, false);
@@ -286,7 +277,7 @@ static bool posts_up(const ferry__kafka_group *g, bool leaving_only)
 /* A commit may be refused while the group is being put together anew: it is tried again for a while. */
 static bool again(ferry__kafka_group *g)
 {
-    if (!g->last_failed || g->k->closing)
+    if (!g->last_failed)
         return false;
     if (g->last_by_ms == 0)
         g->last_by_ms = g->k->now_ms + LAST_MS;
@@ -359,6 +350,7 @@ static void begin_leave(ferry__kafka_group *g)
     g->leave_by_ms = g->k->now_ms + FIRST_MS;
     g->last_commit = g->last_commit && g->revoking;
     drop_all(g);
+    ferry__ahead_withdraw(g);
     if (unsettled(g) == 0 || g->k->closing)
         return;
     pause_all(g);
