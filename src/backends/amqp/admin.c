@@ -3,7 +3,7 @@
  * A box is a queue, and AMQP can only look at a queue by taking from it. So a look opens a channel, takes one message after the other
  * without acknowledging, and closes the channel: the broker puts all back, in order. One that is to be removed is acknowledged first.
  * Questions are answered one after the other. A cursor is the id of a record; one that was removed meanwhile means the beginning. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 
@@ -85,7 +85,7 @@ static void begin_look(ferry__amqp *a, ferry__admin *q)
 
 void ferry__amqp_admin_begin(ferry__amqp *a)
 {
-    while (!a->look && a->admins && a->phase == FERRY__AMQP_UP && !a->failed) {
+    while (!a->look && !a->topic && a->admins && a->phase == FERRY__AMQP_UP && !a->failed) {
         ferry__admin *q = a->admins;
         a->admins = q->next;
         if (!a->admins)
@@ -93,7 +93,7 @@ void ferry__amqp_admin_begin(ferry__amqp *a)
         if (q->ask == FERRY__DOCTOR)
             doctor(a, q);
         else if (q->ask != FERRY__DEAD_BROWSE && q->ask != FERRY__DEAD_REMOVE)
-            refuse(a, q, FERRY_UNSUPPORTED, "amqp has no such command yet");
+            ferry__amqp_topics_ask(a, q);
         else if (!q->name)
             refuse(a, q, FERRY_UNSUPPORTED,
                    "AMQP cannot list its queues: name the service whose dead letters are meant");
@@ -246,6 +246,7 @@ void ferry__amqp_admin_report(ferry__amqp *a)
 /* The core waits for no answer any more, but what it asked is its own to free. */
 void ferry__amqp_admin_done(ferry__amqp *a)
 {
+    ferry__amqp_topics_done(a);
     if (a->look) {
         ferry_value_free(a->look->rows);
         ferry__free(a->look);

@@ -4,7 +4,7 @@
  *
  * Channels are opened without waiting: what is written behind Channel.Open is read behind it. Heartbeats leave by next_ms, so they beat
  * whatever handlers do; a broker that was silent for two of them is gone. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/clock.h"
 
@@ -226,11 +226,15 @@ static void channel_closed(ferry__amqp_conn *c, amqp_channel_t channel, const am
     ferry__amqp_say(c, channel, AMQP_CHANNEL_CLOSE_OK_METHOD, &ok);
     if (!c->publishes && channel == FERRY__AMQP_LEAVE)
         ferry__amqp_leave_closed(c->a);
+    else if (!c->publishes && channel >= FERRY__AMQP_EVENTS)
+        ferry__amqp_event_closed(c->a, channel, m->reply_code, why);
     else if (!c->publishes)
         ferry__amqp_fail(c->a, m->reply_code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE,
                          "the broker refused: %s", why);
     else if (channel == FERRY__AMQP_PROBES)
         ferry__amqp_probe_closed(c->a, m->reply_code);
+    else if (channel == FERRY__AMQP_TOPICS)
+        ferry__amqp_topics_closed(c->a, m->reply_code, why);
     else if (channel == FERRY__AMQP_BROWSE)
         ferry__amqp_browse_closed(c->a, m->reply_code, why);
     else
@@ -243,12 +247,20 @@ static void channel_close_ok(ferry__amqp_conn *c, amqp_channel_t channel)
         ferry__amqp_keyed_closed(c->a);
     if (!c->publishes && channel == FERRY__AMQP_LEAVE)
         ferry__amqp_leave_closed(c->a);
+    if (c->publishes && channel == FERRY__AMQP_TOPICS)
+        ferry__amqp_topics_closed(c->a, 0, NULL);
+    if (!c->publishes && channel >= FERRY__AMQP_EVENTS)
+        ferry__amqp_event_closed(c->a, channel, 0, NULL);
 }
 
 static void declared(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_queue_declare_ok_t *m)
 {
     if (c->publishes && channel == FERRY__AMQP_PROBES)
         ferry__amqp_probed(c->a, m->consumer_count);
+    else if (c->publishes && channel == FERRY__AMQP_TOPICS)
+        ferry__amqp_topics_answer(c->a, m->message_count, m->consumer_count);
+    else if (!c->publishes && channel >= FERRY__AMQP_EVENTS)
+        ferry__amqp_event_counted(c->a, channel, m);
     else if (!c->publishes && c->a->declaring)
         c->a->declaring--;
 }
@@ -281,16 +293,29 @@ static void on_answer(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_me
         a->listening = true; /* the reply consumer is the only one that asks for an answer */
         break;
     case AMQP_BASIC_CANCEL_OK_METHOD:
-        a->cancelling -= a->cancelling > 0;
+        if (!ferry__amqp_event_cancel_ok(a, channel))
+            a->cancelling -= a->cancelling > 0;
         break;
     case AMQP_BASIC_QOS_OK_METHOD:
         if (c->publishes && channel == FERRY__AMQP_CALLS)
             ferry__amqp_fenced(a);
         else if (c->publishes)
             ferry__amqp_browsed(a);
+        else
+            ferry__amqp_event_synced(a, channel);
         break;
     case AMQP_QUEUE_DELETE_OK_METHOD:
-        ferry__amqp_left(a);
+        if (c->publishes)
+            ferry__amqp_topics_answer(a, ((const amqp_queue_delete_ok_t *)m->decoded)->message_count, 0);
+        else
+            ferry__amqp_left(a);
+        break;
+    case AMQP_QUEUE_PURGE_OK_METHOD:
+        ferry__amqp_topics_answer(a, ((const amqp_queue_purge_ok_t *)m->decoded)->message_count, 0);
+        break;
+    case AMQP_EXCHANGE_DECLARE_OK_METHOD:
+    case AMQP_EXCHANGE_DELETE_OK_METHOD:
+        ferry__amqp_topics_answer(a, 0, 0);
         break;
     case AMQP_BASIC_GET_EMPTY_METHOD:
         ferry__amqp_got_nothing(a);
@@ -347,6 +372,8 @@ static ferry__kind kind_of(const ferry__amqp_conn *c, amqp_channel_t channel, co
         return FERRY__POST;
     if (in->tag_kind == 'r' || in->tag_kind == 'x')
         return in->tag_kind == 'r' ? FERRY__REPLY : FERRY__CONTROL;
+    if (in->tag_kind == 'e')
+        return FERRY__EVENT;
     return !c->publishes && channel == FERRY__AMQP_CALLS_IN ? FERRY__CALL : FERRY__POST;
 }
 
@@ -374,10 +401,14 @@ static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_
     in->bad = !in->frame;
     if (in->bad)
         return;
+    if (kind == FERRY__POST && in->what == FERRY__AMQP_DELIVERED && ferry__amqp_fields_event(p)) {
+        in->frame->kind = FERRY__EVENT; /* one that is tried again */
+        in->frame->verb = 0;
+    }
     int64_t deliveries = ferry__amqp_fields_deliveries(p);
     in->frame->partition = in->partition;
     in->frame->maybe = in->frame->maybe || in->redelivered;
-    if (kind == FERRY__POST && deliveries > 0)
+    if ((kind == FERRY__POST || kind == FERRY__EVENT) && deliveries > 0)
         in->frame->attempt += (uint32_t)(deliveries < 100000 ? deliveries : 100000);
     in->frame->tag[0] = kind == FERRY__POST && in->redelivered && deliveries < 0; /* nobody counted that delivery: see delivered */
     if (kind == FERRY__CALL)

@@ -10,7 +10,7 @@
  * handled would let another server overtake them. So these consumers live as long as their channel. What the core hands back waits in
  * its place here; when draining nothing more is handed up, and once nothing of it is being handled the channel is closed, which
  * returns all that it had in one step, in order. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -93,7 +93,7 @@ static void start_keyed(ferry__amqp *a, ferry__amqp_intake *in)
 {
     char queue[FERRY__AMQP_NAME], tag[48];
     const char *name = in->source->name;
-    if (in->keyed || !a->keyed_open || a->keyed_closing)
+    if (in->keyed || !a->keyed_open || a->keyed_closing || ferry__amqp_is_box(name))
         return;
     in->keyed = true;
     set_prefetch(a, FERRY__AMQP_KEYED_IN, KEYED_PREFETCH);
@@ -145,6 +145,7 @@ void ferry__amqp_begin_all(ferry__amqp *a)
     a->keyed_open = true;
     a->calls.base = a->calls.top = a->posts.base = a->posts.top = 1;
     ferry__amqp_declare_own(a);
+    ferry__amqp_events_begin(a);
     for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next)
         begin(a, FERRY__OF(n, ferry__amqp_intake, node));
 }
@@ -155,14 +156,16 @@ ferry_status ferry__amqp_listen(void *self, ferry__source *source)
 {
     ferry__amqp *a = self;
     if (source->lane == FERRY__EVENTS)
-        return FERRY_UNSUPPORTED;
+        return ferry__amqp_event_listen(a, source);
     if (source->lane == FERRY__REPLIES) {
         a->replies_to = source;
         return FERRY_OK;
     }
     ferry__amqp_intake *in = ferry__zalloc(sizeof *in);
-    if (!in)
+    if (!in || !ferry__amqp_box_note(a, source->name, a->numbers + 1)) {
+        ferry__free(in);
         return FERRY_NO_MEMORY;
+    }
     in->source = source;
     in->number = ++a->numbers & 0xffffff;
     ferry__frames_init(&in->hold);
@@ -199,11 +202,16 @@ static void let_go(ferry__amqp *a, ferry__amqp_intake *in, bool all)
 void ferry__amqp_unlisten(void *self, ferry__source *source)
 {
     ferry__amqp *a = self;
+    if (source->lane == FERRY__EVENTS) {
+        ferry__amqp_event_unlisten(a, source);
+        return;
+    }
     ferry__amqp_intake *in = source->data;
     if (!in)
         return;
     source->data = NULL;
     ferry__list_remove(&in->node);
+    ferry__amqp_box_left(a, in->number, in->handed);
     if (in->declared && live(a)) {
         if (source->lane == FERRY__CONTROLS)
             ferry__amqp_declare_controls(a, source->name, false);
@@ -221,6 +229,10 @@ void ferry__amqp_unlisten(void *self, ferry__source *source)
 void ferry__amqp_credit(void *self, ferry__source *source, int frames)
 {
     ferry__amqp *a = self;
+    if (source->lane == FERRY__EVENTS) {
+        ferry__amqp_event_credit(a, source, frames);
+        return;
+    }
     ferry__amqp_intake *in = source->data;
     if (!in)
         return;
@@ -288,7 +300,9 @@ void ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp
     }
     if (in->tag_kind == 'k')
         in->partition = part;
-    if ((in->tag_kind == 'q' || in->tag_kind == 'k') && !ferry__amqp_tag_add(c->a, channel, d->delivery_tag))
+    if (in->tag_kind == 'e')
+        ferry__amqp_event_deliver(in, part, d->routing_key);
+    if ((in->tag_kind == 'q' || in->tag_kind == 'k' || in->tag_kind == 'e') && !ferry__amqp_tag_add(c->a, channel, d->delivery_tag))
         ferry__amqp_fail(c->a, FERRY_UNAVAILABLE, "no memory for a delivery, or its number makes no sense");
 }
 
@@ -308,7 +322,7 @@ static bool of_service(const ferry__frame *f, const char *name)
 {
     const char *route = ferry__frame_text(f, f->route);
     size_t n = strcspn(route, ".");
-    return strlen(name) == n && memcmp(name, route, n) == 0;
+    return strcspn(name, "/") == n && memcmp(name, route, n) == 0;
 }
 
 static void work(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in)
@@ -341,6 +355,8 @@ void ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_i
 {
     if (in->tag_kind == 'q' || in->tag_kind == 'k')
         work(a, channel, in);
+    else if (in->tag_kind == 'e')
+        ferry__amqp_event_delivered(a, channel, in);
     else if (!in->frame || a->closing || in->tag_kind == 'u')
         ferry__frame_unref(in->frame);
     else if (in->tag_kind == 'r')
@@ -383,6 +399,7 @@ void ferry__amqp_hand_up(ferry__amqp *a)
         next = n->next;
         hand_up_of(a, FERRY__OF(n, ferry__amqp_intake, node));
     }
+    ferry__amqp_events_hand_up(a);
 }
 
 /* The queue of a consumer was deleted, or lost its leader: declared again, it is there again. */
@@ -391,6 +408,8 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
     char kind = 0;
     unsigned number = 0, part;
     ferry__amqp_intake *in = parse_tag(tag, &kind, &number, &part) ? ferry__amqp_intake_by(a, number) : NULL;
+    if (kind == 'e')
+        ferry__amqp_event_cancelled(a, number);
     if (kind == 'r' || kind == 'x') {
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of this handle");
         return;
@@ -459,6 +478,7 @@ void ferry__amqp_consume_down(ferry__amqp *a)
     }
     ferry__amqp_tags_reset(a);
     ferry__amqp_leave_down(a);
+    ferry__amqp_events_down(a);
     a->settled_now += a->keyed_parked;
     a->keyed_parked = a->keyed_busy = 0;
 }
@@ -473,5 +493,6 @@ void ferry__amqp_consume_done(ferry__amqp *a)
     for (size_t i = 0; i < FERRY__AMQP_CHANNELS; i++)
         ferry__free(a->tags[i].state);
     ferry__amqp_leave_down(a);
+    ferry__amqp_events_done(a);
     ferry__amqp_done_free(a->done);
 }

@@ -14,6 +14,7 @@ static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "f
                   IDEMPOTENCY[] = "ferry-idempotency-key", ATTEMPT[] = "ferry-attempt", STATUS[] = "ferry-status",
                   OUTCOME[] = "ferry-outcome", MAYBE[] = "ferry-maybe", UNTIL[] = "ferry-until",
                   HEADERS[] = "ferry-headers";
+static const char EVENT[] = "event"; /* the verb of what was published */
 static const char MSGPACK[] = "application/msgpack";
 
 enum { SHORT = 255 /* bytes in a short string of AMQP */ };
@@ -203,7 +204,7 @@ static void write_request(ferry__amqp_fields *to, const ferry__frame *f)
     p->_flags |= AMQP_BASIC_TIMESTAMP_FLAG;
     p->timestamp = (uint64_t)f->time_ms / 1000; /* AMQP has seconds */
     if (f->kind != FERRY__CONTROL)
-        add_text(to, ferry__amqp_text(VERB), ferry__amqp_text(verb_name(f->verb)));
+        add_text(to, ferry__amqp_text(VERB), ferry__amqp_text(f->kind == FERRY__EVENT ? EVENT : verb_name(f->verb)));
     if (f->key.at)
         add_text(to, ferry__amqp_text(KEY), slice(f, f->key));
     if (f->correlation.at)
@@ -221,9 +222,10 @@ static void write_lane(ferry__amqp_fields *to, const ferry__frame *f, const char
     amqp_basic_properties_t *p = &to->p;
     amqp_bytes_t id = ferry__amqp_text(to->id);
     p->_flags |= AMQP_BASIC_DELIVERY_MODE_FLAG;
-    p->delivery_mode = f->kind == FERRY__POST ? AMQP_DELIVERY_PERSISTENT : AMQP_DELIVERY_NONPERSISTENT;
+    bool kept = f->kind == FERRY__POST || f->kind == FERRY__EVENT;
+    p->delivery_mode = kept ? AMQP_DELIVERY_PERSISTENT : AMQP_DELIVERY_NONPERSISTENT;
     set(p, AMQP_BASIC_CORRELATION_ID_FLAG, &p->correlation_id, id);
-    if (f->kind == FERRY__POST)
+    if (kept)
         set(p, AMQP_BASIC_MESSAGE_ID_FLAG, &p->message_id, id);
     if (f->kind != FERRY__CALL)
         return;
@@ -433,7 +435,7 @@ bool ferry__amqp_fields_id(const amqp_basic_properties_t *p, ferry__kind kind, f
 {
     char text[FERRY__ID_TEXT];
     amqp_bytes_t b = property(p, AMQP_BASIC_CORRELATION_ID_FLAG, p->correlation_id);
-    if (kind == FERRY__POST)
+    if (kind == FERRY__POST || kind == FERRY__EVENT)
         b = property(p, AMQP_BASIC_MESSAGE_ID_FLAG, p->message_id);
     if (b.len < 34 || b.len >= sizeof text)
         return false;
@@ -447,7 +449,7 @@ static bool take_id(ferry__frame *f, const amqp_basic_properties_t *p)
 {
     if (ferry__amqp_fields_id(p, f->kind, &f->id))
         return true;
-    return f->kind == FERRY__POST && ferry__random_bytes(&f->id, sizeof f->id);
+    return (f->kind == FERRY__POST || f->kind == FERRY__EVENT) && ferry__random_bytes(&f->id, sizeof f->id);
 }
 
 static int64_t remaining(const amqp_basic_properties_t *p)
@@ -480,6 +482,8 @@ static bool fill(ferry__frame *f, const reading *r, const amqp_basic_properties_
         r->outcome > FERRY_OUTCOME_EXECUTED)
         return false;
     f->verb = r->verb ? r->verb : f->kind == FERRY__CALL ? FERRY_GET : FERRY_POST;
+    if (f->kind == FERRY__EVENT)
+        f->verb = 0;
     f->status = (uint8_t)r->status;
     f->executed = (uint8_t)r->outcome;
     f->maybe = r->maybe == 1;
@@ -506,6 +510,16 @@ ferry__frame *ferry__amqp_fields_read(const amqp_basic_properties_t *p, ferry__k
     *why = FERRY_PROTOCOL;
     ferry__frame_unref(f);
     return NULL;
+}
+
+bool ferry__amqp_fields_event(const amqp_basic_properties_t *p)
+{
+    for (int i = 0; (p->_flags & AMQP_BASIC_HEADERS_FLAG) && i < p->headers.num_entries; i++) {
+        const amqp_table_entry_t *e = &p->headers.entries[i];
+        if (is(e->key, VERB))
+            return is_text(&e->value) && is(e->value.value.bytes, EVENT);
+    }
+    return false;
 }
 
 int64_t ferry__amqp_fields_deliveries(const amqp_basic_properties_t *p)

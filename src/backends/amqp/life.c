@@ -3,7 +3,7 @@
  *     AWAY --retry_ms--> CONNECTING --both live, declared, confirming, listening--> UP
  *       ^__________________|______________________________________________________|   fall: what was under way is lost, wait, next host
  */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/clock.h"
 #include "base/random.h"
@@ -74,6 +74,7 @@ static void connect_both(ferry__amqp *a, int64_t now_ms)
                                .in_max = IN_MAX,
                                .out_max = OUT_MAX};
     a->epoch++;
+    a->era++;
     a->phase = FERRY__AMQP_CONNECTING;
     a->limit_ms = now_ms + a->connect_ms;
     if (!ferry__amqp_conn_open(&a->out, &o) || !ferry__amqp_conn_open(&a->in, &o))
@@ -124,6 +125,7 @@ static void fall(ferry__amqp *a, int64_t now_ms)
     ferry__amqp_consume_down(a);
     ferry__amqp_probe_down(a);
     ferry__amqp_admin_down(a, FERRY_UNAVAILABLE, a->why);
+    ferry__amqp_topics_down(a);
 }
 
 void ferry__amqp_move(ferry__amqp *a, int64_t now_ms)
@@ -160,6 +162,7 @@ int ferry__amqp_life_next_ms(ferry__amqp *a, int64_t now_ms)
     if (a->fence_ms && !a->fencing)
         ms = least(ms, until(a->fence_ms, now_ms));
     ms = least(ms, ferry__amqp_pinch_next_ms(a, now_ms));
+    ms = least(ms, ferry__amqp_events_next_ms(a, now_ms));
     if (a->late.first)
         ms = least(ms, until(a->late.first->deadline_ms, now_ms));
     return ms;

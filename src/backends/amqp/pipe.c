@@ -3,7 +3,7 @@
  * A socket is read when the last poll saw something in it. Under a light load, a turn that has just written leaves the reading to the poll
  * that follows: at one call in flight that saves two system calls which would find nothing. */
 #include "backends/amqp/amqp.h"
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -108,6 +108,8 @@ static void init_lists(ferry__amqp *a)
         ferry__frames_init(all[i]);
     ferry__list_init(&a->intakes);
     ferry__list_init(&a->leavers);
+    ferry__list_init(&a->feeds);
+    ferry__list_init(&a->boxes);
     a->probes_end = &a->probes;
     a->admins_end = &a->admins;
     a->calls.base = a->calls.top = a->posts.base = a->posts.top = 1;
@@ -295,6 +297,7 @@ static void turn(ferry__amqp *a)
     ferry__amqp_pinch(a, now_ms);
     ferry__amqp_send_waiting(a, now_ms);
     ferry__amqp_leave_look(a);
+    ferry__amqp_events_look(a, now_ms);
     write_all(a, now_ms);
     report(a);
     prepare_wait(a);
@@ -309,7 +312,8 @@ static void amqp_pump(void *self)
 
 static bool given_back(const ferry__amqp *a)
 {
-    return !a->cancelling && !a->keyed_closing && ferry__list_empty(&a->leavers) && ferry__amqp_send_quiet(a);
+    return !a->cancelling && !a->keyed_closing && ferry__list_empty(&a->leavers) && ferry__list_empty(&a->feeds) &&
+           ferry__amqp_send_quiet(a);
 }
 
 static bool said_bye(const ferry__amqp *a)
@@ -350,6 +354,7 @@ static void amqp_close(void *self)
     if (!a->up)
         return;
     a->closing = true;
+    ferry__amqp_events_close(a);
     turn_until(a, given_back, CLOSE_MS);
     if (a->phase == FERRY__AMQP_UP) {
         ferry__amqp_conn_bye(&a->out);

@@ -3,7 +3,7 @@
  * Posts and copies are confirmed one by one. Calls are not: a confirm each is work for the broker that nobody reads. Instead a fence, a
  * harmless method that is answered behind them, proves at once for all before it that they were routed, or returned: Basic.Return comes
  * first. One fence for every FENCE_MOST calls, or FENCE_MS after the first; an answer to a call comes before that anyway. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -189,7 +189,13 @@ static ferry_status put_request(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
     char queue[FERRY__AMQP_NAME], reply[FERRY__AMQP_NAME];
     ferry__amqp_fields fields;
     bool call = f->kind == FERRY__CALL;
-    ferry__amqp_queue_of(a, queue, f);
+    const ferry__target *target = (const ferry__target *)(uintptr_t)f->tag[0];
+    if (target->lane == FERRY__EVENTS)
+        return ferry__amqp_event_put(a, target, f);
+    if (ferry__amqp_is_box(target->name))
+        ferry__amqp_queue_name(a, queue, target->name, strlen(target->name), "posts", 0);
+    else
+        ferry__amqp_queue_of(a, queue, f);
     if (call && a->direct)
         snprintf(reply, sizeof reply, "amq.rabbitmq.reply-to");
     else if (call)
@@ -210,7 +216,10 @@ static bool try_to_send(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
 {
     bool call = f->kind == FERRY__CALL;
     ferry__amqp_ring *r = call ? &a->calls : &a->posts;
+    ferry__target *target = (ferry__target *)(uintptr_t)f->tag[0];
     if (!call && r->top - r->base >= a->window)
+        return false;
+    if (target->lane == FERRY__EVENTS && !ferry__amqp_event_domain(a, target))
         return false;
     ferry_status status = ferry__amqp_ring_room(r) ? put_request(a, f, now_ms) : FERRY_NO_MEMORY;
     if (status == FERRY_OVERLOADED)
@@ -219,7 +228,7 @@ static bool try_to_send(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
         refuse(a, f, status);
         return true;
     }
-    ferry__amqp_ring_add(r, f, (ferry__target *)(uintptr_t)f->tag[0], FERRY__AMQP_SENT);
+    ferry__amqp_ring_add(r, f, target, FERRY__AMQP_SENT);
     a->out.noted = true;
     if (call && !a->fence_ms)
         a->fence_ms = now_ms + FENCE_MS;
@@ -242,8 +251,8 @@ static void send_control(ferry__amqp *a, const ferry__target *target, ferry__fra
 static void send_request(ferry__amqp *a, ferry__target *target, ferry__frame *f)
 {
     f->tag[0] = (uint64_t)(uintptr_t)target;
-    ferry__frames *waiting = &a->waiting[f->kind == FERRY__POST];
-    if (f->kind != FERRY__CALL && f->kind != FERRY__POST)
+    ferry__frames *waiting = &a->waiting[f->kind != FERRY__CALL];
+    if (f->kind != FERRY__CALL && f->kind != FERRY__POST && f->kind != FERRY__EVENT)
         refuse(a, f, FERRY_UNSUPPORTED);
     else if (a->phase != FERRY__AMQP_UP || a->failed)
         refuse(a, f, FERRY_UNAVAILABLE);
@@ -380,6 +389,7 @@ void ferry__amqp_channel_lost(ferry__amqp *a, amqp_channel_t channel, unsigned c
         a->fence_ms = 0;
     }
     ferry__amqp_channel_open(&a->out, channel);
+    a->era++;
     if (channel == FERRY__AMQP_POSTS)
         ferry__amqp_say(&a->out, channel, AMQP_CONFIRM_SELECT_METHOD, &select);
 }

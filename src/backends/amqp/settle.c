@@ -4,7 +4,7 @@
  * long handler must not keep the finished ones unacknowledged. What was answered is acknowledged only when its answer is written.
  * Copies leave through the ring of posts; the old message is acknowledged when the broker has confirmed the new one. If that fails, the
  * old one goes back to its queue a little later, so that a broker that refuses does not make us spin. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -54,14 +54,18 @@ void ferry__amqp_tag_settle(ferry__amqp *a, amqp_channel_t channel, uint64_t tag
     t->settled++;
 }
 
+void ferry__amqp_tags_forget(ferry__amqp *a, amqp_channel_t channel)
+{
+    ferry__amqp_tags *t = &a->tags[channel];
+    a->lost_now += t->known;
+    t->base = t->top = 1;
+    t->settled = t->known = 0;
+}
+
 void ferry__amqp_tags_reset(ferry__amqp *a)
 {
-    for (size_t i = 0; i < FERRY__AMQP_CHANNELS; i++) {
-        ferry__amqp_tags *t = &a->tags[i];
-        a->lost_now += t->known;
-        t->base = t->top = 1;
-        t->settled = t->known = 0;
-    }
+    for (amqp_channel_t i = 0; i < FERRY__AMQP_CHANNELS; i++)
+        ferry__amqp_tags_forget(a, i);
     for (ferry__frame *f; (f = ferry__frames_take(&a->late));)
         ferry__frame_unref(f);
 }
@@ -72,7 +76,7 @@ static void put_ack(ferry__amqp *a, amqp_channel_t channel, uint64_t tag, bool m
     ferry__amqp_say(&a->in, channel, AMQP_BASIC_ACK_METHOD, &m);
 }
 
-static void acknowledge(ferry__amqp *a, amqp_channel_t channel)
+void ferry__amqp_acknowledge_on(ferry__amqp *a, amqp_channel_t channel)
 {
     ferry__amqp_tags *t = &a->tags[channel];
     uint64_t upto = 0;
@@ -97,7 +101,8 @@ void ferry__amqp_acknowledge(ferry__amqp *a)
 {
     for (amqp_channel_t channel = FERRY__AMQP_CALLS_IN; channel <= FERRY__AMQP_KEYED_IN; channel++)
         if (a->tags[channel].settled && !(channel == FERRY__AMQP_CALLS_IN && a->replies.count))
-            acknowledge(a, channel);
+            ferry__amqp_acknowledge_on(a, channel);
+    ferry__amqp_events_acknowledge(a);
 }
 
 void ferry__amqp_reject(ferry__amqp *a, amqp_channel_t channel, uint64_t tag, bool requeue)
@@ -112,9 +117,17 @@ void ferry__amqp_reject(ferry__amqp *a, amqp_channel_t channel, uint64_t tag, bo
 
 /* ---- handled -------------------------------------------------------------------------------------------------------- */
 
+bool ferry__amqp_current(const ferry__amqp *a, const ferry__frame *f)
+{
+    return a->phase == FERRY__AMQP_UP && (uint32_t)(f->tag[1] >> 32) == a->epoch &&
+           (ferry__amqp_channel_of(f) < FERRY__AMQP_EVENTS || ferry__amqp_event_current(a, f));
+}
+
 /* The core has no more of it in hand. False: its connection is gone, and with it the right to settle it. */
 static bool release(ferry__amqp *a, ferry__frame *f, bool done)
 {
+    if (ferry__amqp_channel_of(f) >= FERRY__AMQP_EVENTS)
+        return ferry__amqp_event_release(a, f, done);
     if (f->kind == FERRY__POST && done)
         ferry__amqp_done_settled(a->done, &f->id, ferry__now_ms());
     else if (f->kind == FERRY__POST)
@@ -125,6 +138,7 @@ static bool release(ferry__amqp *a, ferry__frame *f, bool done)
     if (in && in->handed)
         in->handed--;
     ferry__amqp_leave_settled(a, f->tag[1] & 0xffffff);
+    ferry__amqp_box_settled(a, f->tag[1] & 0xffffff);
     if (!ferry__amqp_current(a, f)) {
         a->lost_now++;
         ferry__frame_unref(f);
@@ -147,6 +161,7 @@ void ferry__amqp_settle(void *self, ferry__frame *f)
     if (!release(a, f, true))
         return;
     settled(a, f);
+    ferry__amqp_event_finished(a, f);
     ferry__frame_unref(f);
     ferry__amqp_keyed_look(a);
 }
@@ -173,6 +188,7 @@ void ferry__amqp_copied(ferry__amqp *a, ferry__amqp_sent *s, bool accepted)
 {
     ferry__frame *f = s->frame;
     bool current = ferry__amqp_current(a, f), known = s->kind != FERRY__AMQP_MOVED;
+    ferry__amqp_event_copied(a, f);
     if (accepted && current) {
         if (known)
             settled(a, f);
@@ -191,6 +207,7 @@ static void copy(ferry__amqp *a, ferry__frame *f, ferry__amqp_letter *l, ferry__
     l->channel = FERRY__AMQP_POSTS;
     l->mandatory = true;
     a->out.noted = true;
+    ferry__amqp_event_copying(a, f);
     bool written = ferry__amqp_ring_room(&a->posts) && ferry__amqp_put_letter(&a->out.codec, l) == FERRY_OK;
     if (written)
         ferry__amqp_ring_add(&a->posts, f, NULL, kind);
@@ -203,7 +220,8 @@ void ferry__amqp_give_back(ferry__amqp *a, ferry__frame *f, ferry__amqp_kind kin
     char queue[FERRY__AMQP_NAME], reply[FERRY__AMQP_NAME];
     ferry__amqp_fields fields;
     const char *direct = ferry__amqp_direct_of(a, &f->id);
-    ferry__amqp_queue_of(a, queue, f);
+    if (!ferry__amqp_event_place(a, queue, f, true))
+        ferry__amqp_queue_of(a, queue, f);
     snprintf(reply, sizeof reply, "%s", direct ? direct : "");
     ferry__amqp_fields_write(&fields, f, *reply ? reply : NULL, ferry__now_ms());
     ferry__amqp_drop_direct(a, &f->id);
@@ -219,7 +237,8 @@ void ferry__amqp_retry(void *self, ferry__frame *f, int delay_ms)
     ferry__amqp_fields fields;
     if (!release(a, f, false))
         return;
-    ferry__amqp_queue_of(a, queue, f);
+    if (!ferry__amqp_event_place(a, queue, f, false))
+        ferry__amqp_queue_of(a, queue, f);
     ferry__amqp_declare_tier(a, ferry__amqp_tier(a, delay_ms), tier);
     ferry__amqp_fields_write(&fields, f, NULL, ferry__now_ms());
     ferry__amqp_letter l = {.exchange = tier,
@@ -239,6 +258,7 @@ void ferry__amqp_bury(void *self, ferry__frame *f, const char *box, const void *
     if (!release(a, f, false))
         return;
     ferry__amqp_queue_name(a, queue, box, strlen(box), "dead", 0);
+    ferry__amqp_event_box(a, f, queue);
     ferry__amqp_fields_write(&fields, f, NULL, ferry__now_ms());
     ferry__amqp_letter l = {.exchange = "", .key = queue, .properties = &fields.p, .body = record, .length = length};
     copy(a, f, &l, FERRY__AMQP_BURIED);
@@ -265,6 +285,10 @@ void ferry__amqp_hand_back(void *self, ferry__frame *f)
     ferry__amqp *a = self;
     if (!release(a, f, false))
         return;
+    if (ferry__amqp_channel_of(f) >= FERRY__AMQP_EVENTS) {
+        ferry__amqp_event_hand_back(a, f);
+        return;
+    }
     ferry__amqp_intake *in = ferry__amqp_intake_by(a, f->tag[1] & 0xffffff);
     if (in) {
         a->settled_now++; /* as far as the core goes: it stays unacknowledged, until it is handed up again or pinched */

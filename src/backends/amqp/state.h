@@ -8,6 +8,7 @@
  *     settle.c    acknowledgements, and copies that must be confirmed before one; done.c: ids that were handled
  *     topology.c  names and declarations
  *     probe.c     who is alive; admin.c: dead letters
+ *     event.c     sources of events, each on a channel of its own; event_*.c: where they come from; topics.c: domains
  *     codec.c, fields.c   frames and properties
  *
  * Two connections, because a broker under an alarm stops reading those that publish: `out` publishes, `in` consumes, answers calls and
@@ -44,13 +45,15 @@ enum {
     FERRY__AMQP_PROBES,    /* is closed by the broker for each name that is not there */
     FERRY__AMQP_BROWSE,    /* opened with the first look at a box */
     FERRY__AMQP_DIRECT,    /* answers to direct reply addresses: a bad one costs this channel */
+    FERRY__AMQP_TOPICS,    /* opened for one question about a domain */
     /* channels of `in` */
     FERRY__AMQP_MAIN = 1, /* replies, controls, signs of life */
     FERRY__AMQP_CALLS_IN,
     FERRY__AMQP_POSTS_IN,
     FERRY__AMQP_KEYED_IN, /* partitions: closed as a whole when draining, see consume.c */
     FERRY__AMQP_LEAVE,    /* deletes the queue of a service that nobody serves any more, see leave.c */
-    FERRY__AMQP_CHANNELS = 8
+    FERRY__AMQP_EVENTS = 8, /* the first of those for events: one for each source */
+    FERRY__AMQP_CHANNELS = 256 /* a receipt has 8 bits for one */
 };
 
 typedef enum ferry__amqp_what {
@@ -65,7 +68,7 @@ typedef struct ferry__amqp_inbound {
     ferry__amqp_what what;
     bool             redelivered, bad, headed;
     char             tag_kind; /* first letter of the consumer's tag */
-    unsigned         intake, partition;
+    unsigned         intake, partition, queue; /* queue: of an event, which of its source's */
     uint64_t         tag, left;
     size_t           at;
     ferry__frame    *frame; /* of a delivery; of a dead letter as well, its body the record */
@@ -131,6 +134,7 @@ typedef struct ferry__amqp_intake { /* a source */
     ferry__frames  hold;       /* beyond the credit */
 } ferry__amqp_intake;
 
+typedef struct ferry__amqp_feed   ferry__amqp_feed;   /* a source of events */
 typedef struct ferry__amqp_direct ferry__amqp_direct; /* where a call's answer goes, if not to our reply exchange */
 
 typedef enum ferry__amqp_phase { FERRY__AMQP_AWAY, FERRY__AMQP_CONNECTING, FERRY__AMQP_UP } ferry__amqp_phase;
@@ -178,6 +182,9 @@ struct ferry__amqp {
     size_t               settled_now, lost_now;
     ferry__buf           scratch;
     ferry__amqp_done    *done;    /* made with the first post */
+    ferry__amqp_done    *events_done; /* made with the first event */
+    ferry__list          feeds, boxes; /* see event.h */
+    unsigned             era;     /* of the channel that publishes: what it declared is known to stand */
     ferry__list          leavers; /* services that are no longer served */
     bool                 deleting;
     ferry__amqp_direct **directs, *spent[64];
@@ -188,6 +195,7 @@ struct ferry__amqp {
     bool           probes_open;
     ferry__admin  *admins, **admins_end;   /* the first is being answered */
     struct ferry__amqp_look *look; /* at a box */
+    struct ferry__amqp_topic *topic; /* a question about a domain */
     ferry__admin  *answered;
     unsigned       look_tries;
     bool           browsing; /* its channel is open */
@@ -233,6 +241,11 @@ enum { FERRY__AMQP_NAME = 256 };
 void ferry__amqp_queue_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *service, size_t length,
                             const char *what, unsigned partition);
 void ferry__amqp_queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f); /* where a call or post goes */
+int  ferry__amqp_durable_type(const ferry__amqp *a, amqp_table_entry_t *to); /* room for 2; how many */
+amqp_table_entry_t ferry__amqp_yes(const char *name);
+void ferry__amqp_declare_exchange(ferry__amqp_conn *c, amqp_channel_t channel, const char *name, const char *type);
+void ferry__amqp_bind(ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *exchange,
+                      const char *key);
 void ferry__amqp_reply_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME]);
 void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *name,
                                amqp_table_entry_t *arguments, int n);
@@ -303,12 +316,11 @@ void ferry__amqp_tag_settle(ferry__amqp *a, amqp_channel_t channel, uint64_t tag
 void ferry__amqp_reject(ferry__amqp *a, amqp_channel_t channel, uint64_t tag, bool requeue);
 void ferry__amqp_copied(ferry__amqp *a, ferry__amqp_sent *s, bool accepted);
 void ferry__amqp_acknowledge(ferry__amqp *a);
+void ferry__amqp_acknowledge_on(ferry__amqp *a, amqp_channel_t channel);
+void ferry__amqp_tags_forget(ferry__amqp *a, amqp_channel_t channel); /* its channel is gone */
 void ferry__amqp_late(ferry__amqp *a, int64_t now_ms); /* back to the queue with those whose copy failed */
 void ferry__amqp_tags_reset(ferry__amqp *a);
-static inline bool ferry__amqp_current(const ferry__amqp *a, const ferry__frame *f) /* is its receipt of this connection? */
-{
-    return a->phase == FERRY__AMQP_UP && (uint32_t)(f->tag[1] >> 32) == a->epoch;
-}
+bool ferry__amqp_current(const ferry__amqp *a, const ferry__frame *f); /* is its receipt of this connection? */
 static inline amqp_channel_t ferry__amqp_channel_of(const ferry__frame *f)
 {
     return (amqp_channel_t)(f->tag[1] >> 24 & 0xff);

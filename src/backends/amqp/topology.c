@@ -3,7 +3,7 @@
  * Only what RabbitMQ 3.10 to 4.3 all accept: every queue that is not exclusive is durable, and says its type, since a vhost may have
  * another default. A queue is declared by whoever consumes from it; what is declared by a sender as well has the same arguments.
  * Declaring twice is harmless; with other arguments it is refused by the broker, and the link falls with that reason. */
-#include "backends/amqp/state.h"
+#include "backends/amqp/event.h"
 
 #include "base/alloc.h"
 
@@ -61,7 +61,7 @@ static amqp_table_entry_t number(const char *name, int32_t value)
     return e;
 }
 
-static amqp_table_entry_t yes(const char *name)
+amqp_table_entry_t ferry__amqp_yes(const char *name)
 {
     amqp_table_entry_t e = {.key = ferry__amqp_text(name),
                             .value = {.kind = AMQP_FIELD_KIND_BOOLEAN, .value = {.boolean = 1}}};
@@ -90,14 +90,15 @@ static void declare_exclusive(ferry__amqp *a, const char *name)
     declare(a, &a->in, FERRY__AMQP_MAIN, &m);
 }
 
-static void declare_exchange(ferry__amqp_conn *c, amqp_channel_t channel, const char *name, const char *type)
+void ferry__amqp_declare_exchange(ferry__amqp_conn *c, amqp_channel_t channel, const char *name, const char *type)
 {
     amqp_exchange_declare_t m = {
         .exchange = ferry__amqp_text(name), .type = ferry__amqp_text(type), .durable = 1, .nowait = 1};
     ferry__amqp_say(c, channel, AMQP_EXCHANGE_DECLARE_METHOD, &m);
 }
 
-static void bind(ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *exchange, const char *key)
+void ferry__amqp_bind(ferry__amqp_conn *c, amqp_channel_t channel, const char *queue, const char *exchange,
+                      const char *key)
 {
     amqp_queue_bind_t m = {.queue = ferry__amqp_text(queue),
                            .exchange = ferry__amqp_text(exchange),
@@ -123,14 +124,14 @@ void ferry__amqp_declare_own(ferry__amqp *a)
 {
     char queue[FERRY__AMQP_NAME], exchange[FERRY__AMQP_NAME];
     reply_exchange(a, exchange);
-    declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange, "direct"); /* servers answer through it, so each handle sees to it */
+    ferry__amqp_declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange, "direct"); /* servers answer through it, so each handle sees to it */
     if (a->direct) {
         ferry__amqp_consume(a, &a->out, FERRY__AMQP_CALLS, "amq.rabbitmq.reply-to", "r", true);
         return;
     }
     ferry__amqp_reply_name(a, queue);
     declare_exclusive(a, queue);
-    bind(&a->in, FERRY__AMQP_MAIN, queue, exchange, a->client);
+    ferry__amqp_bind(&a->in, FERRY__AMQP_MAIN, queue, exchange, a->client);
     ferry__amqp_consume(a, &a->in, FERRY__AMQP_MAIN, queue, "r", true);
 }
 
@@ -149,13 +150,13 @@ void ferry__amqp_declare_controls(ferry__amqp *a, const char *service, bool boun
         ferry__amqp_consume(a, &a->in, FERRY__AMQP_MAIN, queue, "x", true);
     }
     a->control_queue = true;
-    declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange, "fanout");
-    bind(&a->in, FERRY__AMQP_MAIN, queue, exchange, "");
+    ferry__amqp_declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange, "fanout");
+    ferry__amqp_bind(&a->in, FERRY__AMQP_MAIN, queue, exchange, "");
 }
 
 /* ---- what a service needs ------------------------------------------------------------------------------------------- */
 
-static int durable_type(const ferry__amqp *a, amqp_table_entry_t *to)
+int ferry__amqp_durable_type(const ferry__amqp *a, amqp_table_entry_t *to)
 {
     to[0] = text("x-queue-type", a->quorum ? "quorum" : "classic");
     to[1] = number("x-delivery-limit", NO_LIMIT);
@@ -177,7 +178,7 @@ static void declare_box(ferry__amqp *a, const char *box)
 {
     char name[FERRY__AMQP_NAME];
     amqp_table_entry_t arguments[3];
-    int n = durable_type(a, arguments);
+    int n = ferry__amqp_durable_type(a, arguments);
     ferry__amqp_queue_name(a, name, box, strlen(box), "dead", 0);
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
 }
@@ -186,11 +187,13 @@ static void declare_posts(ferry__amqp *a, const char *service)
 {
     char name[FERRY__AMQP_NAME];
     amqp_table_entry_t arguments[3];
-    int n = durable_type(a, arguments);
+    int n = ferry__amqp_durable_type(a, arguments);
     ferry__amqp_queue_name(a, name, service, strlen(service), "posts", 0);
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
     declare_box(a, service);
-    arguments[n] = yes("x-single-active-consumer");
+    if (ferry__amqp_is_box(service)) /* events that are tried again: their order is given up */
+        return;
+    arguments[n] = ferry__amqp_yes("x-single-active-consumer");
     for (unsigned i = 1; i <= a->config->partitions; i++) {
         ferry__amqp_queue_name(a, name, service, strlen(service), "posts", i);
         ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_KEYED_IN, name, arguments, n + 1);
@@ -244,7 +247,7 @@ void ferry__amqp_declare_tier(ferry__amqp *a, int ms, char to[FERRY__AMQP_NAME])
                                       number("x-message-ttl", ms), text("x-dead-letter-exchange", ""),
                                       text("x-dead-letter-strategy", "at-least-once"),
                                       text("x-overflow", "reject-publish")};
-    declare_exchange(&a->out, FERRY__AMQP_POSTS, to, "fanout");
+    ferry__amqp_declare_exchange(&a->out, FERRY__AMQP_POSTS, to, "fanout");
     ferry__amqp_declare_queue(a, &a->out, FERRY__AMQP_POSTS, to, arguments, a->quorum ? 5 : 3);
-    bind(&a->out, FERRY__AMQP_POSTS, to, to, "");
+    ferry__amqp_bind(&a->out, FERRY__AMQP_POSTS, to, to, "");
 }

@@ -1,0 +1,346 @@
+/* topics.c - questions about domains and groups: a few methods, one after the other, on a channel that is opened for the question. A
+ * refusal closes that channel, and is the answer.
+ *
+ * AMQP can ask for a name, and cannot list names: what groups there are of a domain is known for those that this handle listens for,
+ * or that the question names. */
+#include "backends/amqp/event.h"
+
+#include "base/alloc.h"
+
+#include <string.h>
+
+enum { NOT_FOUND = 404, ACCESS_REFUSED = 403 };
+
+typedef enum op { LOOK_EXCHANGE, MAKE_EXCHANGE, DROP_EXCHANGE, COUNT, PURGE, DROP_QUEUE } op;
+
+typedef struct step {
+    struct step *next;
+    op           op;
+    unsigned     row, part;
+    char         name[FERRY__AMQP_NAME];
+} step;
+
+typedef struct row { /* a group, or a broadcast */
+    struct row *next;
+    unsigned    number;
+    char       *group; /* NULL: a broadcast */
+    int64_t     lag;
+    unsigned    members;
+} row;
+
+typedef struct ferry__amqp_topic {
+    ferry__admin *q;
+    step         *steps, **steps_end; /* the first is being answered */
+    row          *rows, **rows_end;
+    unsigned      number;
+    bool          failed, ending;
+} job;
+
+/* ---- making a job --------------------------------------------------------------------------------------------------- */
+
+static step *add(job *j, op what, unsigned of)
+{
+    step *s = j->failed ? NULL : ferry__zalloc(sizeof *s);
+    if (!s) {
+        j->failed = true;
+        return NULL;
+    }
+    s->op = what;
+    s->row = of;
+    *j->steps_end = s;
+    j->steps_end = &s->next;
+    return s;
+}
+
+static void add_exchange(const ferry__amqp *a, job *j, op what)
+{
+    step *s = add(j, what, 0);
+    if (s)
+        ferry__amqp_event_exchange(a, s->name, j->q->name);
+}
+
+static void add_queues(const ferry__amqp *a, job *j, op what, const char *box, unsigned of)
+{
+    for (unsigned i = 0; i <= a->config->partitions; i++) {
+        step *s = add(j, what, of);
+        if (!s)
+            return;
+        s->part = i;
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), "events", i);
+    }
+    step *s = what == COUNT ? NULL : add(j, what, of);
+    if (s)
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), "posts", 0);
+}
+
+static row *add_row(job *j, const char *group)
+{
+    row *r = j->failed ? NULL : ferry__zalloc(sizeof *r);
+    char *name = r && group ? ferry__alloc(strlen(group) + 1) : NULL;
+    if (!r || (group && !name)) {
+        ferry__free(r);
+        j->failed = true;
+        return NULL;
+    }
+    if (name)
+        memcpy(name, group, strlen(group) + 1);
+    r->group = name;
+    r->number = ++j->number;
+    *j->rows_end = r;
+    j->rows_end = &r->next;
+    return r;
+}
+
+static void add_group(const ferry__amqp *a, job *j, op what, const char *group)
+{
+    char box[FERRY__AMQP_NAME];
+    row *r = add_row(j, group);
+    if (!r)
+        return;
+    snprintf(box, sizeof box, "%s/%s", j->q->name, group);
+    add_queues(a, j, what, box, r->number);
+}
+
+static void add_feed(const ferry__amqp *a, job *j, op what, const ferry__amqp_feed *d)
+{
+    row *r = add_row(j, d->group ? strchr(d->box, '/') + 1 : NULL);
+    if (!r)
+        return;
+    for (unsigned i = 0; i < d->parts; i++)
+        r->lag += d->part[i].open;
+    if (d->group) {
+        add_queues(a, j, what, d->box, r->number);
+        return;
+    }
+    step *s = add(j, what, r->number);
+    if (s)
+        ferry__amqp_event_queue(a, s->name, d, 0);
+}
+
+static bool known(const job *j, const ferry__amqp_feed *d)
+{
+    for (const row *r = j->rows; r && d->group; r = r->next)
+        if (r->group && strcmp(r->group, strchr(d->box, '/') + 1) == 0)
+            return true;
+    return false;
+}
+
+/* Those that the question means. */
+static void add_groups(const ferry__amqp *a, job *j, op what)
+{
+    const ferry__admin *q = j->q;
+    if (!q->source && q->group) {
+        add_group(a, j, what, q->group);
+        return;
+    }
+    for (ferry__node *n = a->feeds.next; n != &a->feeds; n = n->next) {
+        const ferry__amqp_feed *d = FERRY__OF(n, ferry__amqp_feed, node);
+        bool meant = q->source ? d->source == q->source : q->name && strcmp(d->domain, q->name) == 0;
+        if (meant && d->source && d->ready && !known(j, d) && (what != DROP_QUEUE || d->group))
+            add_feed(a, j, what, d);
+    }
+}
+
+/* False: it is answered already. */
+static bool plan(ferry__amqp *a, job *j)
+{
+    ferry__admin *q = j->q;
+    if (q->ask == FERRY__LAG) {
+        add_groups(a, j, COUNT);
+        return j->rows || j->failed;
+    }
+    add_exchange(a, j, LOOK_EXCHANGE);
+    if (q->ask == FERRY__TOPIC_DESCRIBE)
+        add_groups(a, j, COUNT);
+    if (q->ask == FERRY__TOPIC_PURGE)
+        add_groups(a, j, PURGE);
+    if (q->ask == FERRY__TOPIC_DELETE) {
+        add_exchange(a, j, DROP_EXCHANGE);
+        add_groups(a, j, DROP_QUEUE);
+    }
+    return q->ask != FERRY__TOPIC_PURGE || j->rows || j->failed;
+}
+
+/* ---- the end of one ------------------------------------------------------------------------------------------------- */
+
+static void finish(ferry__amqp *a, ferry__admin *q, ferry_status status, const char *why)
+{
+    q->status = status;
+    ferry__why(q->why, "%s", why ? why : "");
+    q->next = a->answered;
+    a->answered = q;
+}
+
+static void job_free(job *j)
+{
+    for (step *s; (s = j->steps);) {
+        j->steps = s->next;
+        ferry__free(s);
+    }
+    for (row *r; (r = j->rows);) {
+        j->rows = r->next;
+        ferry__free(r->group);
+        ferry__free(r);
+    }
+    ferry__free(j);
+}
+
+static ferry_value *lags(const job *j, const char *domain)
+{
+    ferry_value *list = ferry_new_list();
+    for (const row *r = j->rows; r; r = r->next) {
+        ferry_value *m = ferry_new_map();
+        ferry_map_put(m, "domain", ferry_text(domain));
+        ferry_map_put(m, "group", r->group ? ferry_text(r->group) : ferry_nil());
+        ferry_map_put(m, "lag", ferry_int(r->lag));
+        if (r->members)
+            ferry_map_put(m, "members", ferry_int(r->members));
+        ferry_list_put(list, m);
+    }
+    return list;
+}
+
+static void answer(const ferry__amqp *a, const job *j)
+{
+    ferry__admin *q = j->q;
+    if (q->ask == FERRY__LAG)
+        q->answer = lags(j, q->source ? q->source->name : q->name);
+    if (q->ask != FERRY__TOPIC_DESCRIBE)
+        return;
+    q->answer = ferry_new_map();
+    ferry_map_put(q->answer, "name", ferry_text(q->name));
+    ferry_map_put(q->answer, "partitions", ferry_int(a->config->partitions));
+    ferry_map_put(q->answer, "groups", lags(j, q->name));
+}
+
+static void over(ferry__amqp *a, ferry_status status, const char *why)
+{
+    job *j = a->topic;
+    a->topic = NULL;
+    if (status == FERRY_OK)
+        answer(a, j);
+    finish(a, j->q, status, why);
+    job_free(j);
+}
+
+/* ---- step by step --------------------------------------------------------------------------------------------------- */
+
+static void say(ferry__amqp *a, const step *s)
+{
+    amqp_bytes_t name = ferry__amqp_text(s->name);
+    amqp_exchange_declare_t look = {
+        .exchange = name, .type = ferry__amqp_text("topic"), .passive = s->op == LOOK_EXCHANGE, .durable = 1};
+    amqp_exchange_delete_t drop = {.exchange = name};
+    amqp_queue_declare_t count = {.queue = name, .passive = 1};
+    amqp_queue_purge_t purge = {.queue = name};
+    amqp_queue_delete_t drop_queue = {.queue = name};
+    struct {
+        amqp_method_number_t method;
+        void                *decoded;
+    } of[] = {[LOOK_EXCHANGE] = {AMQP_EXCHANGE_DECLARE_METHOD, &look},
+              [MAKE_EXCHANGE] = {AMQP_EXCHANGE_DECLARE_METHOD, &look},
+              [DROP_EXCHANGE] = {AMQP_EXCHANGE_DELETE_METHOD, &drop},
+              [COUNT] = {AMQP_QUEUE_DECLARE_METHOD, &count},
+              [PURGE] = {AMQP_QUEUE_PURGE_METHOD, &purge},
+              [DROP_QUEUE] = {AMQP_QUEUE_DELETE_METHOD, &drop_queue}};
+    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, of[s->op].method, of[s->op].decoded);
+}
+
+static void go_on(ferry__amqp *a)
+{
+    job *j = a->topic;
+    j->ending = !j->steps;
+    if (j->ending)
+        ferry__amqp_channel_close(&a->out, FERRY__AMQP_TOPICS);
+    else
+        say(a, j->steps);
+}
+
+static step *take(job *j)
+{
+    step *s = j->steps;
+    j->steps = s->next;
+    if (!j->steps)
+        j->steps_end = &j->steps;
+    return s;
+}
+
+void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consumers)
+{
+    job *j = a->topic;
+    if (!j || !j->steps)
+        return;
+    step *s = take(j);
+    row *r = j->rows;
+    while (r && r->number != s->row)
+        r = r->next;
+    if (r && s->op == COUNT)
+        r->lag += messages;
+    if (r && s->op == COUNT && s->part == 1) /* the first part: each member has one consumer of it */
+        r->members = consumers;
+    if (s->op == PURGE)
+        j->q->count += messages;
+    if (s->op == MAKE_EXCHANGE || s->op == DROP_EXCHANGE)
+        j->q->count = 1;
+    ferry__free(s);
+    go_on(a);
+}
+
+void ferry__amqp_topics_closed(ferry__amqp *a, unsigned code, const char *why)
+{
+    job *j = a->topic;
+    if (!j)
+        return;
+    bool absent = code == NOT_FOUND && j->steps && j->steps->op == LOOK_EXCHANGE;
+    if (code == 0) {
+        over(a, FERRY_OK, NULL);
+    } else if (absent && j->q->ask == FERRY__TOPIC_CREATE) {
+        ferry__free(take(j));
+        ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
+        add_exchange(a, j, MAKE_EXCHANGE);
+        go_on(a);
+    } else if (code == NOT_FOUND)
+        over(a, FERRY_NOT_FOUND, absent ? "there is no such domain" : "there is no such group of that domain");
+    else
+        over(a, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_UNAVAILABLE, why);
+}
+
+void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q)
+{
+    job *j = ferry__zalloc(sizeof *j);
+    if (!j) {
+        finish(a, q, FERRY_NO_MEMORY, "out of memory");
+        return;
+    }
+    j->q = q;
+    j->steps_end = &j->steps;
+    j->rows_end = &j->rows;
+    q->count = 0;
+    bool planned = q->ask != FERRY__TOPIC_LIST && plan(a, j);
+    if (planned && !j->failed) {
+        a->topic = j;
+        ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
+        go_on(a);
+        return;
+    }
+    if (j->failed)
+        finish(a, q, FERRY_NO_MEMORY, "out of memory");
+    else if (q->ask == FERRY__TOPIC_LIST)
+        finish(a, q, FERRY_UNSUPPORTED, "AMQP cannot list its exchanges: name the domain that is meant");
+    else
+        finish(a, q, FERRY_UNSUPPORTED, "AMQP cannot list its queues: name the group that is meant");
+    job_free(j);
+}
+
+void ferry__amqp_topics_down(ferry__amqp *a)
+{
+    if (a->topic)
+        over(a, FERRY_UNAVAILABLE, a->why);
+}
+
+void ferry__amqp_topics_done(ferry__amqp *a)
+{
+    if (a->topic)
+        job_free(a->topic);
+    a->topic = NULL;
+}
