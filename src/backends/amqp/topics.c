@@ -22,8 +22,8 @@ typedef struct step {
 
 typedef struct row { /* a group, or a broadcast */
     struct row *next;
-    unsigned    number;
-    char       *group; /* NULL: a broadcast */
+    unsigned    number, feed; /* feed: whose it is, if ours */
+    char       *group;        /* NULL: a broadcast */
     int64_t     lag;
     unsigned    members;
 } row;
@@ -106,8 +106,7 @@ static void add_feed(const ferry__amqp *a, job *j, op what, const ferry__amqp_fe
     row *r = add_row(j, d->group ? strchr(d->box, '/') + 1 : NULL);
     if (!r)
         return;
-    for (unsigned i = 0; i < d->parts; i++)
-        r->lag += d->part[i].open;
+    r->feed = d->number;
     if (d->group) {
         add_queues(a, j, what, d->box, r->number);
         return;
@@ -185,14 +184,26 @@ static void job_free(job *j)
     ferry__free(j);
 }
 
-static ferry_value *lags(const job *j, const char *domain)
+/* What the broker gave us does not count as in the queue. */
+static int64_t unfinished(const ferry__amqp *a, unsigned number)
+{
+    int64_t count = 0;
+    for (ferry__node *n = a->feeds.next; n != &a->feeds; n = n->next) {
+        const ferry__amqp_feed *d = FERRY__OF(n, ferry__amqp_feed, node);
+        for (unsigned i = 0; d->number == number && i < d->parts; i++)
+            count += d->part[i].open;
+    }
+    return count;
+}
+
+static ferry_value *lags(const ferry__amqp *a, const job *j, const char *domain)
 {
     ferry_value *list = ferry_new_list();
     for (const row *r = j->rows; r; r = r->next) {
         ferry_value *m = ferry_new_map();
         ferry_map_put(m, "domain", ferry_text(domain));
         ferry_map_put(m, "group", r->group ? ferry_text(r->group) : ferry_nil());
-        ferry_map_put(m, "lag", ferry_int(r->lag));
+        ferry_map_put(m, "lag", ferry_int(r->lag + unfinished(a, r->feed)));
         if (r->members)
             ferry_map_put(m, "members", ferry_int(r->members));
         ferry_list_put(list, m);
@@ -204,13 +215,13 @@ static void answer(const ferry__amqp *a, const job *j)
 {
     ferry__admin *q = j->q;
     if (q->ask == FERRY__LAG)
-        q->answer = lags(j, q->source ? q->source->name : q->name);
+        q->answer = lags(a, j, q->source ? q->source->name : q->name);
     if (q->ask != FERRY__TOPIC_DESCRIBE)
         return;
     q->answer = ferry_new_map();
     ferry_map_put(q->answer, "name", ferry_text(q->name));
     ferry_map_put(q->answer, "partitions", ferry_int(a->config->partitions));
-    ferry_map_put(q->answer, "groups", lags(j, q->name));
+    ferry_map_put(q->answer, "groups", lags(a, j, q->name));
 }
 
 static void over(ferry__amqp *a, ferry_status status, const char *why)
