@@ -302,7 +302,8 @@ void ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp
         in->partition = part;
     if (in->tag_kind == 'e')
         ferry__amqp_event_deliver(in, part, d->routing_key);
-    if ((in->tag_kind == 'q' || in->tag_kind == 'k' || in->tag_kind == 'e') && !ferry__amqp_tag_add(c->a, channel, d->delivery_tag))
+    if ((in->tag_kind == 'q' || in->tag_kind == 'k' || in->tag_kind == 'e') &&
+        !ferry__amqp_tag_add(c->a, channel, d->delivery_tag))
         ferry__amqp_fail(c->a, FERRY_UNAVAILABLE, "no memory for a delivery, or its number makes no sense");
 }
 

@@ -20,8 +20,8 @@ static bool live(const ferry__amqp *a)
 ferry__amqp_feed *ferry__amqp_feed_on(ferry__amqp *a, amqp_channel_t channel)
 {
     EACH_FEED(a, d)
-        if (d->channel == channel)
-            return d;
+    if (d->channel == channel)
+        return d;
     return NULL;
 }
 
@@ -39,7 +39,7 @@ static void begin(ferry__amqp *a, ferry__amqp_feed *d)
 void ferry__amqp_events_begin(ferry__amqp *a)
 {
     EACH_FEED(a, d)
-        begin(a, d);
+    begin(a, d);
 }
 
 static amqp_channel_t free_channel(ferry__amqp *a)
@@ -280,16 +280,16 @@ void ferry__amqp_events_hand_up(ferry__amqp *a)
 void ferry__amqp_events_acknowledge(ferry__amqp *a)
 {
     EACH_FEED(a, d)
-        if (a->tags[d->channel].settled)
-            ferry__amqp_acknowledge_on(a, d->channel);
+    if (a->tags[d->channel].settled)
+        ferry__amqp_acknowledge_on(a, d->channel);
 }
 
 /* A queue of it was deleted, or lost its leader: declared again, it is there again. */
 void ferry__amqp_event_cancelled(ferry__amqp *a, unsigned number)
 {
     EACH_FEED(a, d)
-        if (d->number == number && d->source)
-            ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of '%s': it is declared again", d->box);
+    if (d->number == number && d->source)
+        ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of '%s': it is declared again", d->box);
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------- */
@@ -324,7 +324,8 @@ void ferry__amqp_event_unlisten(ferry__amqp *a, ferry__source *source)
 
 void ferry__amqp_events_close(ferry__amqp *a)
 {
-    EACH_FEED(a, d) {
+    EACH_FEED(a, d)
+    {
         d->handed = 0;
         if (d->source)
             leave(a, d);
@@ -372,7 +373,8 @@ void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
     ferry__amqp_boxes_sweep(a, false);
     if (a->phase != FERRY__AMQP_UP)
         return;
-    EACH_FEED(a, d) {
+    EACH_FEED(a, d)
+    {
         if (d->pinch_ms && now_ms >= d->pinch_ms)
             pinch(a, d);
         if (d->look_ms && now_ms >= d->look_ms)
@@ -385,7 +387,8 @@ void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
 int ferry__amqp_events_next_ms(const ferry__amqp *a, int64_t now_ms)
 {
     int64_t least = INT64_MAX;
-    EACH_FEED(a, d) {
+    EACH_FEED(a, d)
+    {
         least = d->pinch_ms && d->pinch_ms < least ? d->pinch_ms : least;
         least = d->look_ms && d->look_ms < least ? d->look_ms : least;
     }
@@ -394,7 +397,8 @@ int ferry__amqp_events_next_ms(const ferry__amqp *a, int64_t now_ms)
 
 void ferry__amqp_events_down(ferry__amqp *a)
 {
-    EACH_FEED(a, d) {
+    EACH_FEED(a, d)
+    {
         a->settled_now += d->parked;
         if (!d->source) {
             drop(a, d);
@@ -414,7 +418,7 @@ void ferry__amqp_events_down(ferry__amqp *a)
 void ferry__amqp_events_done(ferry__amqp *a)
 {
     EACH_FEED(a, d)
-        drop(a, d);
+    drop(a, d);
     ferry__amqp_boxes_sweep(a, true);
     ferry__amqp_done_free(a->events_done);
 }

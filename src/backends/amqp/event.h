@@ -96,8 +96,7 @@ void ferry__amqp_boxes_sweep(ferry__amqp *a, bool all);
 
 /* event_queue.c */
 void         ferry__amqp_event_exchange(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *domain);
-void         ferry__amqp_event_queue(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__amqp_feed *d,
-                                     unsigned part);
+void ferry__amqp_event_queue(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__amqp_feed *d, unsigned part);
 void         ferry__amqp_event_declare(ferry__amqp *a, ferry__amqp_feed *d);
 void         ferry__amqp_event_synced(ferry__amqp *a, amqp_channel_t channel);
 void         ferry__amqp_event_counted(ferry__amqp *a, amqp_channel_t channel, const amqp_queue_declare_ok_t *m);

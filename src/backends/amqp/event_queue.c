@@ -14,7 +14,12 @@
 
 #include <string.h>
 
-enum { LOOK_MS = 20, LOOK_MOST_MS = 500, LOOKS = 3 /* without a delivery: the part is another's */, EXPIRES_MS = 60000 };
+enum {
+    LOOK_MS = 20,
+    LOOK_MOST_MS = 500,
+    LOOKS = 3 /* without a delivery: the part is another's */,
+    EXPIRES_MS = 60000
+};
 
 /* ---- names ---------------------------------------------------------------------------------------------------------- */
 
