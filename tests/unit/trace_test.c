@@ -44,8 +44,7 @@ TEST(passes_every_ability)
     more->touch(r.self, f);
     more->seek(r.self, &r.source, &(ferry__wish){.position = "here"});
     more->admin(r.self, &admin);
-    CHECK_STR(rig_below(&r),
-              "open x, withdraw 1 body c0 of calc, begin 1, touch 1, seek mail here, admin 7");
+    CHECK_STR(rig_below(&r), "open x, withdraw 1 body c0 of calc, begin 1, touch 1, seek mail here, admin 7");
     CHECK_STR(rig_above(&r), "withdrawn 1 yes, answered OK 3 []");
     ferry__frame_unref(f);
     rig_close(&r);

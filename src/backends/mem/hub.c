@@ -1,5 +1,6 @@
 #include "backends/mem/hub.h"
 
+#include "backends/mem/events.h"
 #include "backends/mem/known.h"
 #include "base/alloc.h"
 #include "base/random.h"
@@ -66,6 +67,7 @@ static void free_hub(mem__hub *h)
         ferry__free(r->bytes);
         ferry__free(r);
     }
+    mem__topics_free(h->topics);
     mem__known_free(h->known);
     pthread_mutex_destroy(&h->lock);
     ferry__free(h);

@@ -45,8 +45,15 @@ struct mem__queue {
 typedef struct mem__intake { /* a source of an endpoint */
     ferry__node    node;
     ferry__source *source;
-    mem__queue    *queue; /* NULL: replies and controls, which come by the inbox */
+    mem__queue    *queue; /* NULL: replies and controls, which come by the inbox, and events */
     int            credit;
+
+    struct mem__group *group;   /* events only, see subscribe.c */
+    mem__queue        *retries; /* NULL: a broadcast */
+    uint64_t          *goals;   /* ends of the parts at its beginning */
+    ferry_status       status;  /* why nothing comes */
+    bool               news, caught_up, told_lost;
+    char               why[FERRY_WHY_SIZE];
 } mem__intake;
 
 typedef struct mem__record { /* a dead letter */
@@ -66,6 +73,7 @@ typedef struct mem__hub {
     mem__queue      *queues[64];
     mem__endpoint   *endpoints[64]; /* by client */
     mem__known      *known;
+    struct mem__topic *topics;
     mem__record     *dead, **dead_end;
     uint64_t         cursor;
     char             name[];

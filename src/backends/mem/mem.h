@@ -2,6 +2,7 @@
 #ifndef FERRY_MEM_MEM_H
 #define FERRY_MEM_MEM_H
 
+#include "backends/mem/events.h"
 #include "backends/mem/hub.h"
 
 extern const ferry__backend   ferry__mem_backend;
@@ -43,6 +44,17 @@ void mem__settle(void *self, ferry__frame *f);
 void mem__retry(void *self, ferry__frame *f, int delay_ms);
 void mem__bury(void *self, ferry__frame *f, const char *box, const void *bytes, size_t length);
 void mem__hand_back(void *self, ferry__frame *f);
+/* Sources of events; with the hub's lock held, save seek and news. */
+ferry_status mem__events_listen(mem__endpoint *e, mem__intake *in);
+void         mem__events_unlisten(mem__intake *in);
+void         mem__events_seek(mem__endpoint *e, mem__intake *in, const ferry__wish *to);
+void         mem__events_ring(mem__hub *h, const mem__topic *t, const mem__endpoint *but);
+void         mem__events_pull(mem__endpoint *e, mem__intake *in, ferry__frames *got);
+void         mem__events_settled(mem__endpoint *e, ferry__frame *f, unsigned how);
+void         mem__events_give_back(mem__endpoint *e);
+void         mem__events_news(mem__endpoint *e, mem__intake *in);
+void         mem__topics_admin(mem__endpoint *e, ferry__admin *a);
+
 void mem__push_settled(mem__endpoint *e); /* the hub's lock held */
 
 #endif

@@ -20,7 +20,10 @@ static void mem_withdraw(void *self, ferry__target *target, ferry__frame *f)
 static void mem_begin(void *self, ferry__frame *f)
 {
     (void)self;
-    ((mem__parcel *)(uintptr_t)f->tag[0])->begun = true;
+    if (f->from->lane == FERRY__EVENTS)
+        ((mem__mark *)(uintptr_t)f->tag[0])->begun = true;
+    else
+        ((mem__parcel *)(uintptr_t)f->tag[0])->begun = true;
 }
 
 static bool add_row(ferry_value *rows, const mem__record *r)
@@ -88,7 +91,7 @@ static void mem_admin(void *self, ferry__admin *a)
     else if (a->ask == FERRY__DOCTOR)
         doctor(e->hub, a);
     else
-        a->status = FERRY_UNSUPPORTED;
+        mem__topics_admin(e, a);
     pthread_mutex_unlock(&e->hub->lock);
     a->next = e->admins;
     e->admins = a;
@@ -102,7 +105,13 @@ void mem__hand_answers(mem__endpoint *e)
     }
 }
 
+static void mem_seek(void *self, ferry__source *source, const ferry__wish *to)
+{
+    mem__events_seek(self, source->data, to);
+}
+
 const ferry__abilities mem__more = {
+    .seek = mem_seek,
     .withdraw = mem_withdraw,
     .begin = mem_begin,
     .admin = mem_admin,

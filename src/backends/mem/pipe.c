@@ -125,10 +125,14 @@ static void mem_close(void *self)
             *at = e->next;
             break;
         }
-    for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next)
-        if (FERRY__OF(n, mem__intake, node)->queue)
-            FERRY__OF(n, mem__intake, node)->queue->listeners--;
     give_back(e);
+    mem__events_give_back(e);
+    for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next) {
+        mem__intake *in = FERRY__OF(n, mem__intake, node);
+        if (in->queue)
+            in->queue->listeners--;
+        mem__events_unlisten(in);
+    }
     unlock(e);
     drop_lists(e);
     mem__hub_close(e->hub);
@@ -148,8 +152,6 @@ static void mem_abandon(void *self)
 static ferry_status mem_listen(void *self, ferry__source *source)
 {
     mem__endpoint *e = self;
-    if (source->lane == FERRY__EVENTS)
-        return FERRY_UNSUPPORTED;
     mem__intake *in = ferry__zalloc(sizeof *in);
     if (!in)
         return FERRY_NO_MEMORY;
@@ -167,7 +169,9 @@ static ferry_status mem_listen(void *self, ferry__source *source)
             in->queue->served = true;
         }
     }
-    bool good = in->queue || source->lane == FERRY__REPLIES || source->lane == FERRY__CONTROLS;
+    if (source->lane == FERRY__EVENTS)
+        mem__events_listen(e, in);
+    bool good = in->queue || in->group || source->lane == FERRY__REPLIES || source->lane == FERRY__CONTROLS;
     if (good)
         ferry__list_append(&e->intakes, &in->node);
     unlock(e);
@@ -185,6 +189,7 @@ static void mem_unlisten(void *self, ferry__source *source)
     lock(e);
     if (in->queue)
         in->queue->listeners--;
+    mem__events_unlisten(in);
     ferry__list_remove(&in->node);
     unlock(e);
     ferry__free(in);
@@ -281,10 +286,24 @@ static ferry_status push(mem__endpoint *e, ferry__target *target, mem__parcel *p
     return FERRY_OK;
 }
 
+/* The parcel has no use further on: a log holds frames. */
+static mem__topic *push_event(mem__endpoint *e, ferry__target *target, mem__parcel *p, ferry__frame *f)
+{
+    mem__topic *t = mem__topic_get(e->hub, e->config, target->name, true);
+    bool good = t && mem__topic_append(t, p->frame, ferry__wall_ms());
+    if (good)
+        p->frame = NULL;
+    mem__parcel_free(p);
+    f->tag[1] = (uint64_t)(good ? FERRY_OK : FERRY_NO_MEMORY);
+    ferry__frames_add(&e->outcomes, f);
+    return t;
+}
+
 static void push_staged(mem__endpoint *e)
 {
     int64_t now_ms = ferry__now_ms();
     mem__queue *last = NULL;
+    mem__topic *fed = NULL;
     for (ferry__node *n; (n = ferry__list_shift(&e->staged));) {
         mem__parcel *p = FERRY__OF(n, mem__parcel, node);
         ferry__frame *f = ferry__frames_take(&e->sent);
@@ -294,6 +313,13 @@ static void push_staged(mem__endpoint *e)
             ferry__frame_unref(f);
             continue;
         }
+        if (target->lane == FERRY__EVENTS) {
+            mem__topic *t = push_event(e, target, p, f);
+            if (fed && fed != t)
+                mem__events_ring(e->hub, fed, e);
+            fed = t;
+            continue;
+        }
         f->tag[1] = (uint64_t)push(e, target, p, now_ms);
         ferry__frames_add(&e->outcomes, f);
         mem__queue *q = queue_of(e, target);
@@ -301,6 +327,8 @@ static void push_staged(mem__endpoint *e)
             mem__ring_listeners(e->hub, q, e);
         last = q;
     }
+    if (fed)
+        mem__events_ring(e->hub, fed, e);
 }
 
 static void push_replies(mem__endpoint *e)
@@ -413,6 +441,15 @@ static void hand_withdrawn(mem__endpoint *e)
     }
 }
 
+static void hand_news(mem__endpoint *e)
+{
+    for (ferry__node *n = e->intakes.next; n != &e->intakes; n = n->next) {
+        mem__intake *in = FERRY__OF(n, mem__intake, node);
+        if (in->group)
+            mem__events_news(e, in);
+    }
+}
+
 static void look(mem__endpoint *e, ferry__frames *got)
 {
     int64_t now_ms = ferry__now_ms();
@@ -422,6 +459,8 @@ static void look(mem__endpoint *e, ferry__frames *got)
         mem__intake *in = FERRY__OF(n, mem__intake, node);
         if (in->queue)
             pull(e, in, got, now_ms);
+        else if (in->group)
+            mem__events_pull(e, in, got);
     }
     ferry__frames_join(got, &e->inbox); /* behind the calls: a cancel must not overtake its call */
     unlock(e);
@@ -450,6 +489,7 @@ static void mem_pump(void *self)
     hand_frames(e, &got);
     hand_probes(e);
     hand_withdrawn(e);
+    hand_news(e);
     mem__hand_answers(e);
     if (e->settled_now)
         e->up->settled(e->up, e->settled_now, FERRY_OK, NULL);
@@ -500,7 +540,7 @@ const ferry__backend ferry__mem_backend = {
     .scheme = "mem",
     .about = "inside one process: reference and test double",
     .state_size = sizeof(mem__endpoint),
-    .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS,
+    .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__REPLAYS,
     .more = &mem__more,
     .open = mem_open,
     .close = mem_close,

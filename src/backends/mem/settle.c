@@ -19,8 +19,11 @@ void mem__settle(void *self, ferry__frame *f)
 
 void mem__retry(void *self, ferry__frame *f, int delay_ms)
 {
-    mem__parcel *p = (mem__parcel *)(uintptr_t)f->tag[0];
-    p->due_ms = ferry__now_ms() + delay_ms;
+    int64_t due_ms = ferry__now_ms() + delay_ms;
+    if (f->from->lane == FERRY__EVENTS)
+        ((mem__mark *)(uintptr_t)f->tag[0])->due_ms = due_ms;
+    else
+        ((mem__parcel *)(uintptr_t)f->tag[0])->due_ms = due_ms;
     note_settle(self, f, MEM__RETRY);
 }
 
@@ -71,8 +74,13 @@ void mem__bury(void *self, ferry__frame *f, const char *box, const void *bytes, 
 void mem__push_settled(mem__endpoint *e)
 {
     for (ferry__frame *f; (f = ferry__frames_take(&e->settled));) {
-        mem__parcel *p = (mem__parcel *)(uintptr_t)f->tag[0];
         unsigned how = (unsigned)f->tag[1];
+        if (f->from->lane == FERRY__EVENTS) {
+            mem__events_settled(e, f, how);
+            ferry__frame_unref(f);
+            continue;
+        }
+        mem__parcel *p = (mem__parcel *)(uintptr_t)f->tag[0];
         ferry__list_remove(&p->node);
         mem__queue_settled(p->queue, p);
         p->frame->attempt = f->attempt;

@@ -9,32 +9,43 @@
 #include "ends/dead.h"
 #include "ends/options.h"
 #include "ends/reply.h"
+#include "ends/serve.h"
+#include "ends/topic.h"
 
 #include <string.h>
 
 enum { PAGE = 64, LIST_DEFAULT = 100, LIST_MAX = 100000 };
 
-/* One question under way. It stays with the transport until answered, so one whose asker gave up frees itself then. */
-typedef struct question {
-    ferry__admin   admin; /* first */
-    ferry__waiter *waiter;
-    bool           answered, forgotten;
-} question;
+static ferry__service *service_of(const ferry__admin *admin)
+{
+    return admin->source->owner;
+}
 
-/* One command. */
-typedef struct command {
-    ferry             *f;
-    const ferry_value *args;
-    int64_t            until_ms;
-    ferry_status       status;
-    char               why[FERRY_WHY_SIZE];
-    ferry_value       *result;
-    const char        *service;
-} command;
+static const char *keep(char *to, size_t size, const char *text)
+{
+    if (text)
+        snprintf(to, size, "%s", text);
+    return text ? to : NULL;
+}
+
+static ferry__question *new_question(const ferry__admin *what)
+{
+    ferry__question *q = ferry__zalloc(sizeof *q);
+    if (!q)
+        return NULL;
+    q->admin = *what;
+    q->admin.name = keep(q->name, sizeof q->name, what->name);
+    q->admin.id = keep(q->id, sizeof q->id, what->id);
+    q->admin.after = keep(q->after, sizeof q->after, what->after);
+    q->admin.group = keep(q->group, sizeof q->group, what->group);
+    return q;
+}
 
 void ferry__admin_answered(ferry__link *l, ferry__admin *admin)
 {
-    question *q = (question *)(void *)admin;
+    ferry__question *q = (ferry__question *)(void *)admin;
+    if (admin->source)
+        service_of(admin)->requests--;
     if (q->forgotten) {
         ferry_value_free(admin->answer);
         ferry__free(q);
@@ -44,14 +55,14 @@ void ferry__admin_answered(ferry__link *l, ferry__admin *admin)
     ferry__waiter_poke(l, q->waiter);
 }
 
-static bool fail(command *c, ferry_status status, const char *why)
+bool ferry__command_fail(ferry__command *c, ferry_status status, const char *why)
 {
     c->status = status;
     ferry__why(c->why, "%s", why);
     return false;
 }
 
-static bool wait_answer(command *c, question *q)
+static bool wait_answer(ferry__command *c, ferry__question *q)
 {
     ferry__link *l = &c->f->link;
     ferry__waiter w;
@@ -65,7 +76,7 @@ static bool wait_answer(command *c, question *q)
     return q->answered;
 }
 
-static bool connected(command *c)
+static bool connected(ferry__command *c)
 {
     ferry__link *l = &c->f->link;
     ferry__waiter w;
@@ -76,31 +87,32 @@ static bool connected(command *c)
         ferry__link_wait(l, &w, c->until_ms);
     }
     ferry__list_remove(&w.place);
-    return l->state != FERRY__DOWN || fail(c, FERRY_UNAVAILABLE, l->state_why);
+    return l->state != FERRY__DOWN || ferry__command_fail(c, FERRY_UNAVAILABLE, l->state_why);
 }
 
 /* Asks and waits. The question is the caller's afterwards, to be ended by forget; NULL: failed, c says why. */
-static question *ask(command *c, const ferry__admin *what)
+ferry__question *ferry__admin_ask(ferry__command *c, const ferry__admin *what)
 {
     ferry__link *l = &c->f->link;
-    question *q = ferry__zalloc(sizeof *q);
+    ferry__question *q = new_question(what);
     if (!q) {
-        fail(c, FERRY_NO_MEMORY, "out of memory");
+        ferry__command_fail(c, FERRY_NO_MEMORY, "out of memory");
         return NULL;
     }
-    q->admin = *what;
     ferry__link_lock(l);
     ferry_status status = ferry__handle_usable(c->f, c->why);
     bool asked = status == FERRY_OK && (l->more && l->more->admin) && connected(c);
     if (status != FERRY_OK)
         c->status = status;
     else if (!asked && c->status == FERRY_OK)
-        fail(c, FERRY_UNSUPPORTED, "this transport has no such command");
+        ferry__command_fail(c, FERRY_UNSUPPORTED, "this transport has no such command");
     if (asked) {
+        if (q->admin.source)
+            service_of(&q->admin)->requests++; /* it stays until the answer */
         l->more->admin(l->self, &q->admin);
         ferry__link_noted(l, true);
         if (!wait_answer(c, q)) {
-            fail(c, FERRY_TIMEOUT, "the broker did not answer in time");
+            ferry__command_fail(c, FERRY_TIMEOUT, "the broker did not answer in time");
             q = NULL; /* it frees itself */
         }
     }
@@ -112,11 +124,11 @@ static question *ask(command *c, const ferry__admin *what)
     if (q && q->admin.status == FERRY_OK && ferry__value_broken(q->admin.answer))
         q->admin.status = FERRY_NO_MEMORY;
     if (q && q->admin.status != FERRY_OK)
-        fail(c, q->admin.status, *q->admin.why ? q->admin.why : ferry_status_text(q->admin.status));
+        ferry__command_fail(c, q->admin.status, *q->admin.why ? q->admin.why : ferry_status_text(q->admin.status));
     return q;
 }
 
-static void forget(question *q)
+void ferry__forget(ferry__question *q)
 {
     if (!q)
         return;
@@ -127,9 +139,9 @@ static void forget(question *q)
 /* ---- dead letters ---- */
 
 /* What each record is shown to; false = enough. It may remove the record. */
-typedef bool visitor(command *c, const char *box, const ferry_value *record, void *arg);
+typedef bool visitor(ferry__command *c, const char *box, const ferry_value *record, void *arg);
 
-static bool visit_row(command *c, const ferry_value *row, visitor *visit, void *arg)
+static bool visit_row(ferry__command *c, const ferry_value *row, visitor *visit, void *arg)
 {
     size_t length;
     const void *bytes = ferry_as_bytes(ferry_at(row, 2), &length);
@@ -141,13 +153,13 @@ static bool visit_row(command *c, const ferry_value *row, visitor *visit, void *
     return more;
 }
 
-static bool walk(command *c, visitor *visit, void *arg)
+static bool walk(ferry__command *c, visitor *visit, void *arg)
 {
     char after[64] = "";
     for (bool more = true; more;) {
-        question *q =
-            ask(c, &(ferry__admin){
-                       .ask = FERRY__DEAD_BROWSE, .name = c->service, .after = *after ? after : NULL, .limit = PAGE});
+        ferry__question *q = ferry__admin_ask(
+            c, &(ferry__admin){
+                   .ask = FERRY__DEAD_BROWSE, .name = c->service, .after = *after ? after : NULL, .limit = PAGE});
         size_t n = q ? ferry_count(q->admin.answer) : 0;
         more = n == PAGE && c->status == FERRY_OK;
         for (size_t i = 0; i < n && c->status == FERRY_OK; i++) {
@@ -158,7 +170,7 @@ static bool walk(command *c, visitor *visit, void *arg)
                 break;
             }
         }
-        forget(q);
+        ferry__forget(q);
     }
     return c->status == FERRY_OK;
 }
@@ -190,7 +202,7 @@ typedef struct listing {
     bool         more;
 } listing;
 
-static bool add_summary(command *c, const char *box, const ferry_value *record, void *arg)
+static bool add_summary(ferry__command *c, const char *box, const ferry_value *record, void *arg)
 {
     listing *l = arg;
     (void)c;
@@ -203,7 +215,7 @@ static bool add_summary(command *c, const char *box, const ferry_value *record, 
     return true;
 }
 
-static void dead_list(command *c)
+static void dead_list(ferry__command *c)
 {
     int64_t limit = ferry_as_int(ferry_find(c->args, "limit"), LIST_DEFAULT);
     listing l = {ferry_new_list(), (size_t)(limit < 1 ? 1 : limit > LIST_MAX ? LIST_MAX : limit), false};
@@ -213,7 +225,7 @@ static void dead_list(command *c)
     ferry_map_put(c->result, "more", ferry_bool(l.more));
 }
 
-static bool wanted(const command *c, const ferry_value *record)
+static bool wanted(const ferry__command *c, const ferry_value *record)
 {
     const char *id = ferry_as_string(ferry_find(record, "id"), ""),
                *one = ferry_as_string(ferry_find(c->args, "id"), NULL);
@@ -250,7 +262,7 @@ static ferry_value *whole(const ferry_value *record)
     return v;
 }
 
-static bool show_it(command *c, const char *box, const ferry_value *record, void *arg)
+static bool show_it(ferry__command *c, const char *box, const ferry_value *record, void *arg)
 {
     (void)box;
     (void)arg;
@@ -260,24 +272,24 @@ static bool show_it(command *c, const char *box, const ferry_value *record, void
     return false;
 }
 
-static void dead_show(command *c)
+static void dead_show(ferry__command *c)
 {
     if (!ferry_find(c->args, "id"))
-        fail(c, FERRY_INVALID, "dead.show wants an id");
+        ferry__command_fail(c, FERRY_INVALID, "dead.show wants an id");
     else if (walk(c, show_it, NULL) && !c->result)
-        fail(c, FERRY_NOT_FOUND, "no dead letter has that id");
+        ferry__command_fail(c, FERRY_NOT_FOUND, "no dead letter has that id");
 }
 
-static bool remove_record(command *c, const char *box, const ferry_value *record)
+static bool remove_record(ferry__command *c, const char *box, const ferry_value *record)
 {
     const char *id = ferry_as_string(ferry_find(record, "id"), "");
-    question *q = ask(c, &(ferry__admin){.ask = FERRY__DEAD_REMOVE, .name = box, .id = id});
+    ferry__question *q = ferry__admin_ask(c, &(ferry__admin){.ask = FERRY__DEAD_REMOVE, .name = box, .id = id});
     bool removed = q && q->admin.count > 0;
-    forget(q);
+    ferry__forget(q);
     return removed;
 }
 
-static bool purge_it(command *c, const char *box, const ferry_value *record, void *arg)
+static bool purge_it(ferry__command *c, const char *box, const ferry_value *record, void *arg)
 {
     if (wanted(c, record) && remove_record(c, box, record))
         ++*(int64_t *)arg;
@@ -285,52 +297,55 @@ static bool purge_it(command *c, const char *box, const ferry_value *record, voi
 }
 
 /* Back on the broker and confirmed first, removed then: a crash in between repeats the message, under its old id, and loses nothing. */
-static bool send_revived(command *c, const ferry_value *record)
+static bool send_revived(ferry__command *c, const char *box, const ferry_value *record)
 {
+    if (strstr(box, "/@"))
+        return ferry__command_fail(c, FERRY_UNSUPPORTED,
+                                   "a subscription without a group has nobody to send it to again: publish it anew");
     ferry__frame *frame = ferry__dead_revive(record);
     if (!frame)
-        return fail(c, FERRY_BAD_DATA, "a dead letter's record is damaged");
-    ferry_status status = ferry__future_resend(c->f, frame, c->until_ms, c->why);
+        return ferry__command_fail(c, FERRY_BAD_DATA, "a dead letter's record is damaged");
+    ferry_status status = ferry__future_resend(c->f, box, frame, c->until_ms, c->why);
     c->status = status;
     return status == FERRY_OK;
 }
 
-static bool requeue_it(command *c, const char *box, const ferry_value *record, void *arg)
+static bool requeue_it(ferry__command *c, const char *box, const ferry_value *record, void *arg)
 {
     if (!wanted(c, record))
         return true;
-    if (send_revived(c, record) && remove_record(c, box, record))
+    if (send_revived(c, box, record) && remove_record(c, box, record))
         ++*(int64_t *)arg;
     return c->status == FERRY_OK;
 }
 
-static void dead_each(command *c, visitor *visit)
+static void dead_each(ferry__command *c, visitor *visit)
 {
     int64_t count = 0;
     if (!ferry_find(c->args, "id") && !ferry_find(c->args, "ids") && !ferry_find(c->args, "all")) {
-        fail(c, FERRY_INVALID, "say which: id, ids or all");
+        ferry__command_fail(c, FERRY_INVALID, "say which: id, ids or all");
         return;
     }
     walk(c, visit, &count);
     if (c->status == FERRY_OK && count == 0 && !ferry_find(c->args, "all"))
-        fail(c, FERRY_NOT_FOUND, "no dead letter has that id");
+        ferry__command_fail(c, FERRY_NOT_FOUND, "no dead letter has that id");
     c->result = ferry_new_map();
     ferry_map_put(c->result, "count", ferry_int(count));
 }
 
-static void dead_requeue(command *c)
+static void dead_requeue(ferry__command *c)
 {
     dead_each(c, requeue_it);
 }
 
-static void dead_purge(command *c)
+static void dead_purge(ferry__command *c)
 {
     dead_each(c, purge_it);
 }
 
-static void doctor(command *c)
+static void doctor(ferry__command *c)
 {
-    question *q = ask(c, &(ferry__admin){.ask = FERRY__DOCTOR});
+    ferry__question *q = ferry__admin_ask(c, &(ferry__admin){.ask = FERRY__DOCTOR});
     if (q) {
         c->result = q->admin.answer;
         q->admin.answer = NULL;
@@ -339,20 +354,29 @@ static void doctor(command *c)
         if (!ferry_find(c->result, "durable")) /* a transport that knows its broker better says so itself */
             ferry_map_put(c->result, "durable", ferry_bool((c->f->link.bits & FERRY__DURABLE) != 0));
     }
-    forget(q);
+    ferry__forget(q);
 }
 
 /* ---- the commands ---- */
 
 static const struct {
     const char *name;
-    void (*run)(command *c);
+    void (*run)(ferry__command *c);
 } commands[] = {
-    {"dead.list", dead_list},   {"dead.show", dead_show}, {"dead.requeue", dead_requeue},
-    {"dead.purge", dead_purge}, {"doctor", doctor},
+    {"dead.list", dead_list},
+    {"dead.show", dead_show},
+    {"dead.requeue", dead_requeue},
+    {"dead.purge", dead_purge},
+    {"doctor", doctor},
+    {"topic.list", ferry__topic_list},
+    {"topic.create", ferry__topic_create},
+    {"topic.describe", ferry__topic_describe},
+    {"topic.delete", ferry__topic_delete},
+    {"topic.purge", ferry__topic_purge},
+    {"lag", ferry__topic_lag},
 };
 
-static void run(command *c, const char *name)
+static void run(ferry__command *c, const char *name)
 {
     ferry__guess guess = {.word = name};
     c->service = ferry_as_string(ferry_find(c->args, "service"), NULL);
@@ -370,7 +394,7 @@ static void run(command *c, const char *name)
 
 ferry_reply *ferry_admin(ferry *f, const char *name, ferry_value *args, const ferry_call_options *options)
 {
-    command c = {.f = f, .args = args};
+    ferry__command c = {.f = f, .args = args};
     ferry_call_options o = {0};
     c.status = !f ? FERRY_NO_MEMORY : ferry__options_take(&o, sizeof o, options, c.why);
     if (c.status == FERRY_OK)

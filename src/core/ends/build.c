@@ -102,7 +102,7 @@ static ferry_status check(const ferry__orders *o, char *why)
 static int64_t deadline(const ferry *f, const ferry__orders *o, int64_t now_ms)
 {
     int64_t own = now_ms + (o->timeout_ms ? o->timeout_ms : f->timeout_ms);
-    int left = o->within ? ferry_request_remaining_ms(o->within) : -1;
+    int left = o->within && o->kind != FERRY__EVENT ? ferry_request_remaining_ms(o->within) : -1;
     if (left < 0)
         return own;
     int64_t outer = now_ms + left;

@@ -118,17 +118,6 @@ ferry_reply *ferry_delete(ferry *f, const char *route, ferry_value *data, const 
 
 /* ---- without waiting for an answer ---- */
 
-static ferry_status confirmed(ferry_future *u, ferry__orders *o, char *why)
-{
-    ferry__future_start(u, o, true);
-    ferry_reply *r = ferry_await(u);
-    ferry_status status = ferry_reply_status(r);
-    if (status != FERRY_OK)
-        ferry__why(why, "%s", ferry_error_at(r, 0)->message);
-    ferry_reply_free(r);
-    return status;
-}
-
 static ferry_status no_wait(ferry *f, ferry_verb verb, const char *route, ferry_value *data,
                             const ferry_call_options *given)
 {
@@ -142,7 +131,7 @@ static ferry_status no_wait(ferry *f, ferry_verb verb, const char *route, ferry_
         ferry__why(why, "%s", *why ? why : "out of memory");
     } else {
         ferry__orders all = orders(FERRY__POST, verb, route, data, &o);
-        status = o.confirm == FERRY_CONFIRMED ? confirmed(u, &all, why) : ferry__future_post(u, &all, why);
+        status = o.confirm == FERRY_CONFIRMED ? ferry__future_confirm(u, &all, why) : ferry__future_post(u, &all, why);
     }
     ferry__why(o.why, "%s", status == FERRY_OK ? "" : why);
     return status;

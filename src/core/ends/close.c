@@ -46,7 +46,7 @@ ferry_status ferry_handle(ferry *f, const char *route, ferry_handler_fn *handler
     status = ferry__handle_usable(f, why);
     if (status == FERRY_OK)
         status = ferry__router_add(&f->router, route, handler, arg, &o, why);
-    if (status == FERRY_OK)
+    if (status == FERRY_OK && o.verbs != FERRY_PUBLISH)
         status = ferry__serve_name(f, route, ferry__route_service(route));
     ferry__handle_mistake(f, status, why);
     ferry__link_unlock(&f->link);

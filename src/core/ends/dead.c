@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#define EVENT "event"
+
 static const char *verb_name(unsigned verb)
 {
     switch (verb) {
@@ -24,12 +26,16 @@ static const char *verb_name(unsigned verb)
     }
 }
 
-static unsigned verb_of(const char *name)
+/* False: none of ours. An event has none: 0. */
+static bool known_verb(const char *name, unsigned *verb)
 {
-    for (unsigned verb = FERRY_GET; verb <= FERRY_DELETE; verb <<= 1)
-        if (strcmp(verb_name(verb), name) == 0)
-            return verb;
-    return 0;
+    *verb = 0;
+    if (strcmp(name, EVENT) == 0)
+        return true;
+    for (unsigned one = FERRY_GET; one <= FERRY_DELETE; one <<= 1)
+        if (strcmp(verb_name(one), name) == 0)
+            *verb = one;
+    return *verb != 0;
 }
 
 static void put_text(ferry_value *map, const char *name, const char *text)
@@ -47,7 +53,7 @@ static ferry_value *describe(ferry_request *req)
     put_text(r, "id", ferry_request_id(req));
     put_text(r, "service", req->service->name);
     put_text(r, "route", ferry_request_route(req));
-    put_text(r, "verb", verb_name(f->verb));
+    put_text(r, "verb", req->service->subscription ? EVENT : verb_name(f->verb));
     put_text(r, "key", ferry_request_key(req));
     put_text(r, "correlation", ferry_request_correlation(req));
     put_text(r, "idempotency_key", ferry_request_idempotency_key(req));
@@ -105,16 +111,17 @@ ferry__frame *ferry__dead_revive(const ferry_value *record)
     const char *id = text_of(record, "id"), *verb = text_of(record, "verb");
     p.headers = ferry_as_bytes(ferry_find(record, "headers"), &p.headers_length);
     p.body = ferry_as_bytes(ferry_find(record, "body"), &p.body_length);
-    if (!p.route || !p.body || !id || !verb || !verb_of(verb))
+    unsigned bits;
+    if (!p.route || !p.body || !id || !verb || !known_verb(verb, &bits))
         return NULL;
-    ferry__frame *f = ferry__frame_new(FERRY__POST, &p);
+    ferry__frame *f = ferry__frame_new(bits ? FERRY__POST : FERRY__EVENT, &p);
     if (!f)
         return NULL;
     if (!ferry__id_parse(id, &f->id)) {
         ferry__frame_unref(f);
         return NULL;
     }
-    f->verb = (uint8_t)verb_of(verb);
+    f->verb = (uint8_t)bits;
     f->time_ms = ferry_as_int(ferry_find(record, "first_ms"), ferry__wall_ms());
     return f;
 }

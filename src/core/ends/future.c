@@ -91,15 +91,21 @@ static ferry__lane lane_of(ferry__kind kind)
     return kind == FERRY__CALL ? FERRY__CALLS : kind == FERRY__POST ? FERRY__POSTS : FERRY__EVENTS;
 }
 
-static ferry_status peer_of(ferry *f, const ferry__orders *o, ferry__peer **peer, char *why)
+static ferry_status peer_named(ferry *f, ferry__lane lane, const char *name, size_t length, ferry__peer **peer,
+                               char *why)
 {
     ferry_status status = ferry__handle_usable(f, why);
     if (status != FERRY_OK)
         return status;
-    *peer = ferry__peer_get(&f->link, lane_of(o->kind), o->route, ferry__route_service(o->route));
+    *peer = ferry__peer_get(&f->link, lane, name, length);
     if (!*peer)
         ferry__why(why, "out of memory");
     return *peer ? FERRY_OK : FERRY_NO_MEMORY;
+}
+
+static ferry_status peer_of(ferry *f, const ferry__orders *o, ferry__peer **peer, char *why)
+{
+    return peer_named(f, lane_of(o->kind), o->route, ferry__route_service(o->route), peer, why);
 }
 
 /* The only worker waits for itself, unless another server of that name is quick: it ends by the deadline, and this says why. */
@@ -252,6 +258,17 @@ ferry_reply *ferry_await(ferry_future *u)
     return ferry__future_collect(u);
 }
 
+ferry_status ferry__future_confirm(ferry_future *u, ferry__orders *o, char *why)
+{
+    ferry__future_start(u, o, true);
+    ferry_reply *r = ferry_await(u);
+    ferry_status status = ferry_reply_status(r);
+    if (status != FERRY_OK)
+        ferry__why(why, "%s", ferry_error_at(r, 0)->message);
+    ferry_reply_free(r);
+    return status;
+}
+
 static size_t find_ended(ferry_future *const *futures, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -324,9 +341,8 @@ bool ferry_cancel_async(ferry *f, uint64_t ticket)
     return p != NULL;
 }
 
-ferry_status ferry__future_resend(ferry *f, ferry__frame *frame, int64_t until_ms, char *why)
+ferry_status ferry__future_resend(ferry *f, const char *to, ferry__frame *frame, int64_t until_ms, char *why)
 {
-    ferry__orders o = {.kind = FERRY__POST, .route = ferry__frame_text(frame, frame->route)};
     ferry__peer *peer = NULL;
     ferry_future *u = ferry__future_new(f);
     ferry__link *l = &f->link;
@@ -336,7 +352,7 @@ ferry_status ferry__future_resend(ferry *f, ferry__frame *frame, int64_t until_m
         if (frame->key.at)
             frame->partition = ferry__part_for(f, ferry__frame_text(frame, frame->key));
         ferry__link_lock(l);
-        status = peer_of(f, &o, &peer, why);
+        status = peer_named(f, FERRY__POSTS, to, strlen(to), &peer, why);
         if (status == FERRY_OK) {
             u->pending.peer = peer;
             ferry__pending_start(l, &u->pending, frame);

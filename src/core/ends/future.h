@@ -42,8 +42,10 @@ uint64_t      ferry__future_start(ferry_future *u, ferry__orders *o, bool stays)
 uint64_t      ferry__future_refuse(ferry_future *u, ferry__orders *o, ferry_status status, const char *why);
 /* Sends one that nobody waits for; not OK: nothing was sent, and the future is gone. */
 ferry_status  ferry__future_post(ferry_future *u, ferry__orders *o, char *why);
-/* A ready frame with its own id, as a confirmed post; takes it. Without the lock. */
-ferry_status  ferry__future_resend(ferry *f, ferry__frame *frame, int64_t until_ms, char *why);
+/* Sends one and waits until the broker has it. */
+ferry_status  ferry__future_confirm(ferry_future *u, ferry__orders *o, char *why);
+/* A ready frame with its own id, as a confirmed post to that name; takes it. Without the lock. */
+ferry_status  ferry__future_resend(ferry *f, const char *to, ferry__frame *frame, int64_t until_ms, char *why);
 /* With the lock held. */
 void          ferry__future_wait(ferry_future *u);
 ferry_reply  *ferry__future_collect(ferry_future *u); /* ended; takes it; without the lock */

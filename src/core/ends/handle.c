@@ -219,8 +219,10 @@ static void finish_noted(ferry__link *l, ferry__waiter *w, int64_t until_ms)
 
 static bool all_served(ferry *f)
 {
-    bool all = true;
+    bool all = f->link.subscribing == 0;
     for (ferry__service *s = f->services; s && !f->draining; s = s->next) {
+        if (s->subscription)
+            continue;
         ferry__peer *peer = s->listening ? ferry__peer_get(&f->link, FERRY__CALLS, s->name, strlen(s->name)) : NULL;
         all = (!peer || ferry__peer_served(peer)) && all;
     }
@@ -231,7 +233,7 @@ static bool all_served(ferry *f)
 static void finish_serving(ferry *f, ferry__waiter *w, int64_t until_ms)
 {
     finish_noted(&f->link, w, until_ms);
-    while (f->serving && !all_served(f) && !f->closed && ferry__now_ms() < until_ms) {
+    while (!all_served(f) && !f->closed && ferry__now_ms() < until_ms) {
         int64_t soon_ms = ferry__now_ms() + SERVED_LOOK_MS;
         w->poked = false;
         ferry__link_wait(&f->link, w, soon_ms < until_ms ? soon_ms : until_ms);

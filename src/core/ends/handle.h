@@ -32,6 +32,7 @@ struct ferry {
     bool          serving;
     ferry__router router;
     struct ferry__service *services;
+    size_t        ended;    /* subscriptions that wait to be freed */
     ferry__source replies;
     ferry__list   requests; /* received and not finished */
     size_t        deferred;
@@ -67,5 +68,6 @@ ferry_status ferry__handle_mistake(ferry *f, ferry_status status, const char *wh
 
 /* User code is running on this thread for f (NULL: none). */
 extern _Thread_local const ferry *ferry__inside;
+extern _Thread_local const ferry_request *ferry__running; /* the request it runs for */
 
 #endif

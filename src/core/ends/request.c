@@ -22,15 +22,26 @@ ferry_request *ferry__request_new(ferry *f, ferry__frame *frame)
     return req;
 }
 
-void ferry__request_free(ferry_request *req)
+void ferry__request_reset(ferry_request *req)
 {
-    ferry *f = req->f;
     ferry_value_free(req->data);
-    ferry_value_free(req->headers);
     ferry_value_free(req->answer);
     ferry_value_free(req->answer_headers);
     ferry_value_free(req->errors);
     ferry__free(req->why);
+    req->data = req->answer = req->answer_headers = req->errors = NULL;
+    req->why = NULL;
+    req->responded = req->rejected = false;
+    req->verdict = FERRY_OK;
+    req->outcome = FERRY_OUTCOME_EXECUTED;
+    req->retry_ms = -1;
+}
+
+void ferry__request_free(ferry_request *req)
+{
+    ferry *f = req->f;
+    ferry__request_reset(req);
+    ferry_value_free(req->headers);
     ferry__frame_unref(req->frame);
     ferry__free(req);
     ferry__handle_unref(f);

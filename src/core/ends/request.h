@@ -3,6 +3,7 @@
  *     arrived --> QUEUED --> RUNNING --------------> finished: the answer is sent, then the frame settled
  *                   |           \--> DEFERRED ---------^  (ferry_done)
  *                   +--> handed back (drain), or dropped (cancelled, expired)
+ *                   ^------- RESTING <-- a failed event that is tried again here
  *
  * It belongs to one thread at a time: the link's lock while queued, the worker while running, whoever holds it while deferred.
  * Only `cancelled`, `active` and `nested` are touched from outside, under the lock or as an atomic. */
@@ -12,7 +13,12 @@
 #include "ends/future.h"
 #include "ends/handle.h"
 
-typedef enum ferry__request_state { FERRY__QUEUED, FERRY__RUNNING, FERRY__DEFERRED } ferry__request_state;
+typedef enum ferry__request_state {
+    FERRY__QUEUED,
+    FERRY__RUNNING,
+    FERRY__DEFERRED,
+    FERRY__RESTING
+} ferry__request_state;
 
 struct ferry_request {
     ferry__job            job; /* first */
@@ -22,9 +28,11 @@ struct ferry_request {
     const ferry__handler *handler;
     ferry_status          refusal; /* why it has no handler: NOT_FOUND, VERB_NOT_ALLOWED */
     ferry__request_state  state;
+    uint8_t               lane; /* which of its service's sources it came by */
     bool                  sampled; /* its handler is timed */
     bool                  skipped; /* expired or cancelled before its handler began */
     int64_t               begun_ms;
+    ferry__timer          rest; /* until it is tried again */
     bool                 *deferral; /* the worker's: set when its handler defers, after which it must not look here */
     atomic_bool           cancelled;
     ferry__node           active; /* in f->requests */
@@ -40,10 +48,12 @@ struct ferry_request {
     ferry_value *answer, *answer_headers, *errors;
     int          retry_ms; /* -1: by the rule */
     char        *why;      /* of a rejection */
+    int          hops;     /* noted in the audit trail */
 };
 
 ferry_request *ferry__request_new(ferry *f, ferry__frame *frame); /* takes a reference of its own */
 void           ferry__request_free(ferry_request *req);
+void           ferry__request_reset(ferry_request *req); /* forgets what its handler said */
 void           ferry__request_nest(const ferry_request *req, ferry_future *u); /* with the lock held */
 /* One more error. OK, or NO_MEMORY. */
 ferry_status   ferry__request_error(ferry_request *req, ferry_status code, const char *type, const char *message);

@@ -33,12 +33,14 @@ static ferry__handler *make(const char *route, const ferry_handle_options *o)
     h->verbs = o->verbs ? o->verbs : ALL_VERBS;
     h->attempts = o->attempts ? o->attempts : 5;
     h->backoff_ms = o->backoff_ms ? o->backoff_ms : 1000;
+    h->factor = FERRY__FACTOR;
+    h->jitter = FERRY__JITTER;
     return h;
 }
 
 static ferry_status check(const ferry_handle_options *o, char *why)
 {
-    if (o->verbs & ~(unsigned)ALL_VERBS)
+    if (o->verbs & ~((unsigned)ALL_VERBS | FERRY_PUBLISH))
         ferry__why(why, "verbs has bits that are no verb: join FERRY_GET, FERRY_PUT, … with |");
     else if (o->attempts < 0 || o->backoff_ms < 0)
         ferry__why(why, "attempts and backoff_ms must not be negative");

@@ -6,12 +6,16 @@
 #include <ferry/ferry.h>
 #include <stdatomic.h>
 
+#define FERRY__FACTOR 2.0
+#define FERRY__JITTER 0.5
+
 typedef struct ferry__handler {
     struct ferry__handler *next;
     ferry_handler_fn      *run;
     void                  *arg;
     unsigned               verbs;
     int                    attempts, backoff_ms;
+    double                 factor, jitter; /* of the backoff */
     size_t                 length, literal; /* of the route; of it before a star */
     char                   route[];
 } ferry__handler;

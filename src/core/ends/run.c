@@ -9,6 +9,7 @@
 #include "ends/dead.h"
 #include "ends/request.h"
 #include "ends/serve.h"
+#include "ends/subscription.h"
 
 #include <string.h>
 
@@ -20,6 +21,7 @@ enum {
 };
 
 _Thread_local const ferry *ferry__inside;
+_Thread_local const ferry_request *ferry__running;
 
 static bool is_call(const ferry_request *req)
 {
@@ -98,6 +100,11 @@ static bool ready(ferry_request *req)
     return !worn_out(req) && decode(req);
 }
 
+bool ferry__run_ready(ferry_request *req)
+{
+    return ready(req);
+}
+
 static void finish(ferry_request *req);
 
 static void timed(ferry *f, int64_t took_us) /* with the lock held */
@@ -129,10 +136,12 @@ void ferry__run_request(ferry__job *job)
     req->deferral = &deferred;
     int64_t start_us = sample ? ferry__now_us() : 0;
     ferry__inside = f;
+    ferry__running = req;
     bool ran = ready(req) && admitted(req);
     if (ran)
         req->handler->run(req, req->handler->arg);
     ferry__inside = before;
+    ferry__running = NULL;
     int64_t took_us = sample ? ferry__now_us() - start_us : 0;
     if (deferred)
         ferry__link_lock(&f->link); /* a worker holds the handle, so f is there even if req is not */
@@ -154,7 +163,7 @@ ferry_request *ferry_defer(ferry_request *req)
     f->deferred++;
     f->stuck = false;
     f->link.jobs.running--;
-    req->service->held[!is_call(req)]--; /* it takes no room from those that want a worker */
+    req->service->held[req->lane]--; /* it takes no room from those that want a worker */
     ferry__link_unlock(&f->link);
     if (req->deferral)
         *req->deferral = true;
@@ -174,12 +183,14 @@ typedef enum verdict { SETTLE, RETRY, BURY } verdict;
 
 static int backoff(const ferry_request *req)
 {
-    int64_t ms = req->handler ? req->handler->backoff_ms : 1000;
+    const ferry__handler *h = req->handler;
+    double ms = h ? h->backoff_ms : 1000, factor = h ? h->factor : FERRY__FACTOR;
     for (uint32_t i = 0; i < req->frame->attempt && ms < BACKOFF_MAX_MS; i++)
-        ms *= 2;
+        ms *= factor;
     if (ms > BACKOFF_MAX_MS)
         ms = BACKOFF_MAX_MS;
-    return (int)(ms * 3 / 4 + ferry__random_below((uint32_t)(ms / 2 + 1))); /* half as much again, so that failures do not march in step */
+    double chance = ms * (h ? h->jitter : FERRY__JITTER); /* so that failures do not march in step */
+    return (int)(ms - chance / 2 + ferry__random_below((uint32_t)chance + 1));
 }
 
 static verdict judge(const ferry_request *req, int *delay_ms)
@@ -192,6 +203,29 @@ static verdict judge(const ferry_request *req, int *delay_ms)
         return BURY;
     *delay_ms = req->retry_ms >= 0 ? req->retry_ms : backoff(req);
     return RETRY;
+}
+
+/* Closing, it goes back to the broker instead, which brings it again. */
+static bool may_rest(const ferry *f, const ferry_request *req)
+{
+    return !f->draining && !f->closed && req->service->listening;
+}
+
+/* An event that is tried again within this process: as it came, but for the attempt. */
+static void rest(ferry *f, ferry_request *req, int delay_ms)
+{
+    f->link.counts.posts_retried++;
+    req->frame->attempt++;
+    if (req->state == FERRY__RUNNING) {
+        f->link.jobs.running--;
+        req->service->held[req->lane]--;
+        f->deferred++; /* it takes no room from those that want a worker */
+        f->stuck = false;
+    }
+    while (!ferry__list_empty(&req->nested))
+        ferry__list_remove(req->nested.next);
+    ferry__request_reset(req);
+    ferry__subscription_rest(req, delay_ms);
 }
 
 static void count(ferry *f, const ferry_request *req, verdict v)
@@ -213,7 +247,9 @@ static void settle(ferry *f, ferry_request *req, verdict v, int delay_ms, const 
 {
     ferry__link *l = &f->link;
     l->settling++;
-    if (v == RETRY) {
+    if (v == RETRY && ferry__subscription_rests(req))
+        l->backend->hand_back(l->self, req->frame);
+    else if (v == RETRY) {
         req->frame->attempt++;
         l->backend->retry(l->self, req->frame, delay_ms);
     } else if (v == BURY) {
@@ -246,8 +282,9 @@ static void leave(ferry *f, ferry_request *req)
     else {
         l->jobs.running--;
         f->stuck = false;
-        req->service->held[!is_call(req)]--;
+        req->service->held[req->lane]--;
     }
+    req->service->requests--;
     ferry__list_remove(&req->active);
     while (!ferry__list_empty(&req->nested)) /* calls within it that nobody awaited yet */
         ferry__list_remove(req->nested.next);
@@ -273,6 +310,11 @@ static void finish(ferry_request *req)
         delay_ms = NO_MEMORY_MS;
     }
     ferry__link_lock(&f->link);
+    if (v == RETRY && ferry__subscription_rests(req) && may_rest(f, req)) {
+        rest(f, req, delay_ms);
+        ferry__buf_done(&record);
+        return;
+    }
     count(f, req, v);
     hand_down(f, req, reply, v, delay_ms, &record);
     leave(f, req);

@@ -5,15 +5,14 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "ends/admin.h"
-#include "ends/events.h"
 #include "ends/request.h"
 #include "ends/run.h"
+#include "ends/subscription.h"
 
 #include <string.h>
 
 enum {
     CANCELS = FERRY__CANCELS_KEPT,
-    POSTS = 1,
     SAMPLE = 16,      /* one handler in so many is timed */
     LONG_MS = 4,      /* a handler that runs so long is long: just under the background's look at busy workers */
     NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */
@@ -22,32 +21,40 @@ enum {
 /* ---- sources ---- */
 
 /* All of its sources or none: a service that is seen and not received for would keep its callers waiting. */
-static ferry_status listen_to(ferry *f, ferry__service *s)
+ferry_status ferry__serve_listen(ferry *f, ferry__service *s)
 {
     ferry__link *l = &f->link;
-    ferry__source *sources[] = {&s->calls, &s->posts, &s->controls};
-    size_t want = l->bits & FERRY__CANCELS ? 3 : 2, n = 0;
+    size_t n = 0;
     ferry_status status = FERRY_OK;
-    for (; n < want && status == FERRY_OK; n += status == FERRY_OK)
-        status = l->backend->listen(l->self, sources[n]);
+    for (; n < s->count && status == FERRY_OK; n += status == FERRY_OK)
+        status = l->backend->listen(l->self, &s->sources[n]);
     s->listening = status == FERRY_OK;
+    l->subscribing += s->listening && s->subscription;
     while (!s->listening && n > 0)
-        l->backend->unlisten(l->self, sources[--n]);
+        l->backend->unlisten(l->self, &s->sources[--n]);
     ferry__link_noted(l, false);
     return status;
 }
 
-static ferry__service *make_service(ferry *f, const char *name, size_t length)
+ferry__service *ferry__serve_new(ferry *f, const char *name, size_t length)
 {
     ferry__service *s = ferry__zalloc(sizeof *s + length + 1);
     if (!s)
         return NULL;
     memcpy(s->name, name, length);
-    s->calls = (ferry__source){.lane = FERRY__CALLS, .name = s->name, .owner = s};
-    s->posts = (ferry__source){.lane = FERRY__POSTS, .name = s->name, .owner = s};
-    s->controls = (ferry__source){.lane = FERRY__CONTROLS, .name = s->name, .owner = s};
     s->next = f->services;
     f->services = s;
+    return s;
+}
+
+static ferry__service *make_service(ferry *f, const char *name, size_t length)
+{
+    static const ferry__lane lanes[] = {FERRY__CALLS, FERRY__POSTS, FERRY__CONTROLS};
+    ferry__service *s = ferry__serve_new(f, name, length);
+    for (size_t i = 0; s && i < sizeof lanes / sizeof *lanes; i++)
+        s->sources[i] = (ferry__source){.lane = lanes[i], .name = s->name, .owner = s};
+    if (s)
+        s->count = f->link.bits & FERRY__CANCELS ? 3 : 2;
     return s;
 }
 
@@ -60,7 +67,7 @@ ferry_status ferry__serve_name(ferry *f, const char *name, size_t length)
         s = make_service(f, name, length);
     if (!s)
         return FERRY_NO_MEMORY;
-    return f->serving && !s->listening && !f->draining ? listen_to(f, s) : FERRY_OK;
+    return f->serving && !s->listening && !f->draining ? ferry__serve_listen(f, s) : FERRY_OK;
 }
 
 ferry_status ferry__serve_begin(ferry *f)
@@ -68,35 +75,49 @@ ferry_status ferry__serve_begin(ferry *f)
     ferry_status status = FERRY_OK;
     f->serving = true;
     for (ferry__service *s = f->services; s && status == FERRY_OK; s = s->next)
-        if (!s->listening)
-            status = listen_to(f, s);
+        if (!s->listening && !(s->subscription && s->subscription->ended))
+            status = ferry__serve_listen(f, s);
     if (status != FERRY_OK)
         ferry__serve_undo(f);
     return status;
 }
 
+static void quit_listening(ferry *f, ferry__service *s)
+{
+    ferry_subscription *sub = s->subscription;
+    if (s->listening && sub && !sub->ready && f->link.subscribing > 0)
+        f->link.subscribing--;
+    s->listening = false;
+}
+
+static void stop_listening(ferry *f, ferry__service *s)
+{
+    for (size_t i = 0; i < s->count && s->listening; i++)
+        f->link.backend->unlisten(f->link.self, &s->sources[i]);
+    quit_listening(f, s);
+    s->asked[FERRY__FIRST] = s->asked[FERRY__SECOND] = 0;
+}
+
 void ferry__serve_undo(ferry *f)
 {
-    ferry__link *l = &f->link;
-    for (ferry__service *s = f->services; s; s = s->next) {
-        if (!s->listening)
-            continue;
-        l->backend->unlisten(l->self, &s->calls);
-        l->backend->unlisten(l->self, &s->posts);
-        if (l->bits & FERRY__CANCELS)
-            l->backend->unlisten(l->self, &s->controls);
-        s->listening = false;
-        s->asked[0] = s->asked[POSTS] = 0;
-    }
+    for (ferry__service *s = f->services; s; s = s->next)
+        stop_listening(f, s);
     f->serving = false;
-    ferry__link_noted(l, false);
+    ferry__link_noted(&f->link, false);
+}
+
+static void free_service(ferry__service *s)
+{
+    if (s->subscription)
+        ferry__subscription_free(s->subscription);
+    ferry__free(s);
 }
 
 void ferry__serve_done(ferry *f)
 {
     for (ferry__service *s = f->services, *next; s; s = next) {
         next = s->next;
-        ferry__free(s);
+        free_service(s);
     }
     f->services = NULL;
 }
@@ -163,18 +184,49 @@ static uint64_t job_key(const ferry__frame *frame)
     return hash ? hash : 1;
 }
 
-static bool enqueue(ferry *f, ferry__service *s, ferry__frame *frame)
+static ferry_request *receive(ferry *f, ferry__service *s, size_t lane, ferry__frame *frame)
 {
     ferry_request *req = ferry__request_new(f, frame);
     if (!req)
-        return false;
+        return NULL;
     req->service = s;
+    req->lane = (uint8_t)lane;
     req->job.run = ferry__run_request;
+    ferry__list_append(&f->requests, &req->active);
+    s->requests++;
+    s->held[lane]++;
+    return req;
+}
+
+static bool enqueue_event(ferry *f, ferry__service *s, size_t lane, ferry__frame *frame)
+{
+    ferry_subscription *sub = s->subscription;
+    ferry_request *req = receive(f, s, lane, frame);
+    if (!req)
+        return false;
+    f->link.counts.events_received++;
+    req->handler = sub->handler;
+    if (!sub->handler->run) {
+        ferry__subscription_store(sub, req);
+        return true;
+    }
+    req->job.key = f->workers > 1 || sub->block_key ? job_key(frame) : 0;
+    ferry__jobs_add(&f->link, &req->job);
+    return true;
+}
+
+static bool enqueue(ferry *f, ferry__service *s, size_t lane, ferry__frame *frame)
+{
+    if (s->subscription)
+        return enqueue_event(f, s, lane, frame);
+    ferry_request *req = receive(f, s, lane, frame);
+    if (!req)
+        return false;
+    f->link.counts.requests_received++;
     req->job.key = f->workers > 1 ? job_key(frame) : 0;
     req->job.urgent = frame->kind == FERRY__CALL;
     atomic_init(&req->cancelled, req->job.urgent && f->cancels_count > 0 && was_cancelled(f, &frame->id));
     req->handler = ferry__router_find(&f->router, ferry_request_route(req), (ferry_verb)frame->verb, &req->refusal);
-    ferry__list_append(&f->requests, &req->active);
     ferry__jobs_add(&f->link, &req->job);
     return true;
 }
@@ -193,19 +245,23 @@ static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
         ferry__frame_unref(frame);
         return;
     }
-    size_t lane = source->lane == FERRY__POSTS;
-    l->counts.requests_received++;
+    size_t lane = (size_t)(source - s->sources);
     if (s->asked[lane] > 0)
         s->asked[lane]--;
-    if (!f->draining && enqueue(f, s, frame)) {
-        s->held[lane]++;
+    if (s->subscription && !ferry__subscription_wants(s->subscription, frame)) {
+        l->settling++;
+        l->dirty = true;
+        l->backend->settle(l->self, frame);
+        return;
+    }
+    if (!f->draining && s->listening && enqueue(f, s, lane, frame)) {
         if (l->jobs.running >= f->workers && may_hold_up(f) && !ferry__node_linked(&f->long_look.node))
             look_for_long(f); /* it came while a handler ran that may be long */
         return;
     }
     l->settling++;
     l->dirty = true;
-    if (f->draining)
+    if (f->draining || s->subscription) /* the retries of events are a lane further on */
         l->backend->hand_back(l->self, frame);
     else
         l->backend->retry(l->self, frame, NO_MEMORY_MS);
@@ -217,36 +273,60 @@ static void hand_back(ferry *f, ferry_request *req)
 {
     ferry__link *l = &f->link;
     ferry__list_remove(&req->active);
-    req->service->held[req->frame->kind == FERRY__POST]--;
+    req->service->requests--;
     l->counts.requests_handed_back++;
     l->settling++;
     l->backend->hand_back(l->self, req->frame); /* the settlement's reference */
 }
 
-/* Backwards: what is handed back goes in front. */
-static void hand_back_queued(ferry *f)
+/* Out of wherever it waits to begin. */
+static bool take_out(ferry *f, ferry_request *req)
+{
+    if (req->state == FERRY__RESTING)
+        return ferry__subscription_unrest(req);
+    if (req->state != FERRY__QUEUED || atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
+        return false;
+    bool out = req->service->subscription && ferry__subscription_unstore(req->service->subscription, req);
+    if (!out && !ferry__jobs_remove(&f->link.jobs, &req->job))
+        return false;
+    req->service->held[req->lane]--;
+    return true;
+}
+
+/* What was not begun, of one name or of all. Backwards: what is handed back goes in front. */
+static void hand_back_queued(ferry *f, const ferry__service *only)
 {
     for (ferry__node *n = f->requests.prev, *next; n != &f->requests; n = next) {
         ferry_request *req = FERRY__OF(n, ferry_request, active);
         next = n->prev;
-        if (req->state != FERRY__QUEUED ||
-            atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
-            continue;
-        if (!ferry__jobs_remove(&f->link.jobs, &req->job))
+        if ((only && req->service != only) || !take_out(f, req))
             continue;
         hand_back(f, req);
         ferry__request_free(req);
     }
 }
 
+/* Another server may be free for calls and posts; events stay, since their parts belong to us. */
+static void hand_back_calls(ferry *f)
+{
+    for (ferry__service *s = f->services; s; s = s->next)
+        if (!s->subscription)
+            hand_back_queued(f, s);
+}
+
+void ferry__serve_pause(ferry *f, ferry__service *s)
+{
+    for (size_t lane = 0; lane < 2 && lane < s->count && s->listening; lane++) {
+        f->link.backend->credit(f->link.self, &s->sources[lane], -(int)s->asked[lane]);
+        s->asked[lane] = 0;
+    }
+}
+
 static void take_credit_back(ferry *f)
 {
-    ferry__link *l = &f->link;
     for (ferry__service *s = f->services; s; s = s->next)
-        for (size_t lane = 0; lane < 2 && s->listening; lane++) {
-            l->backend->credit(l->self, lane == POSTS ? &s->posts : &s->calls, -(int)s->asked[lane]);
-            s->asked[lane] = 0;
-        }
+        if (!s->subscription)
+            ferry__serve_pause(f, s);
 }
 
 /* Handlers were short, so we hold some messages ahead, and now one is long: another server may be free for them. */
@@ -264,7 +344,7 @@ static void hand_back_behind_long(ferry *f)
     f->handler_ns = (uint64_t)LONG_MS * 1000000;
     f->stuck = true;
     take_credit_back(f);
-    hand_back_queued(f);
+    hand_back_calls(f);
     l->dirty = true;
 }
 
@@ -295,19 +375,64 @@ void ferry__serve_init(ferry *f)
     ferry__timer_init(&f->long_look, on_long_look);
 }
 
+/* The controls stay: a call that runs on may still be cancelled. */
+static void stop_receiving(ferry *f, ferry__service *s)
+{
+    for (size_t i = 0; i < s->count && i < 2 && s->listening; i++)
+        f->link.backend->unlisten(f->link.self, &s->sources[i]);
+    quit_listening(f, s);
+}
+
+void ferry__serve_unlisten(ferry *f, ferry__service *s)
+{
+    stop_receiving(f, s);
+    hand_back_queued(f, s);
+    ferry__link_noted(&f->link, false);
+}
+
+void ferry__serve_rewind(ferry *f, ferry__service *s)
+{
+    hand_back_queued(f, s);
+}
+
 void ferry__serve_drain(ferry *f)
 {
     ferry__link *l = &f->link;
     f->draining = true;
     for (ferry__service *s = f->services; s && !f->closed; s = s->next)
-        if (s->listening) {
-            l->backend->unlisten(l->self, &s->calls);
-            l->backend->unlisten(l->self, &s->posts);
-            s->listening = false;
-        }
-    hand_back_queued(f);
+        stop_receiving(f, s);
+    hand_back_queued(f, NULL);
     ferry__link_noted(l, false);
     ferry__link_poke_watchers(l);
+}
+
+static void give_all(ferry *f)
+{
+    ferry__link *l = &f->link;
+    bool room = f->deferred < l->max_pending;
+    for (ferry__service *s = f->services; s && room; s = s->next) {
+        ferry_subscription *sub = s->subscription;
+        bool pulled = sub && !sub->handler->run;
+        if (!s->listening || (sub && sub->paused) || (f->stuck && !sub))
+            continue;
+        size_t window = pulled ? sub->store_max : f->window;
+        for (size_t lane = 0; lane < 2 && lane < s->count; lane++)
+            give(l, &s->sources[lane], &s->asked[lane], s->held[lane], window);
+    }
+}
+
+/* A subscription that was ended, and that neither we nor the transport have anything of any more. */
+static void free_ended(ferry *f)
+{
+    for (ferry__service **at = &f->services, *s; (s = *at);) {
+        if (!s->subscription || !s->subscription->ended || s->listening || s->requests > 0 || f->link.settling > 0) {
+            at = &s->next;
+            continue;
+        }
+        *at = s->next;
+        f->ended--;
+        free_service(s);
+    }
 }
 
 static void turned(ferry__link *l)
@@ -319,13 +444,10 @@ static void turned(ferry__link *l)
         f->quiet = true; /* told once: who waits for it must not be kept from sleeping */
         ferry__link_poke_watchers(l);
     }
-    bool room = !f->draining && !f->stuck && f->deferred < l->max_pending;
-    for (ferry__service *s = f->services; s && room; s = s->next) {
-        if (!s->listening)
-            continue;
-        give(l, &s->calls, &s->asked[0], s->held[0], f->window);
-        give(l, &s->posts, &s->asked[POSTS], s->held[POSTS], f->window);
-    }
+    if (f->ended > 0)
+        free_ended(f);
+    if (!f->draining)
+        give_all(f);
 }
 
 bool ferry__serves(const ferry *f, const char *name)
@@ -359,11 +481,13 @@ static void left(ferry__link *l)
     ferry__handle_unref(ferry__handle_of(l));
 }
 
-const ferry__hooks ferry__serve_hooks = {arrived,
-                                         ferry__admin_answered,
-                                         turned,
-                                         begins,
-                                         left,
-                                         ferry__events_ready,
-                                         ferry__events_caught_up,
-                                         ferry__events_broken};
+const ferry__hooks ferry__serve_hooks = {
+    .arrived = arrived,
+    .answered = ferry__admin_answered,
+    .turned = turned,
+    .begins = begins,
+    .left = left,
+    .ready = ferry__subscription_ready,
+    .caught_up = ferry__subscription_caught_up,
+    .broken = ferry__subscription_broken,
+};

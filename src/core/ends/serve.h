@@ -4,14 +4,24 @@
 
 #include "ends/handle.h"
 
-/* One name we serve: three sources, and how many frames of each we hold. */
+/* The sources of a name. */
+enum {
+    FERRY__FIRST,    /* calls; of a subscription: its events */
+    FERRY__SECOND,   /* posts */
+    FERRY__CANCELLED /* cancellations */
+};
+
+/* One name we serve, or subscribed to: its sources, and how many frames of the first two we hold. */
 typedef struct ferry__service {
-    struct ferry__service *next;
-    ferry__source          calls, posts, controls;
-    size_t                 asked[2]; /* credit given and not used, of calls and posts */
-    size_t                 held[2];  /* received, neither finished nor deferred */
-    bool                   listening;
-    char                   name[];
+    struct ferry__service     *next;
+    struct ferry_subscription *subscription; /* NULL: a service */
+    ferry__source              sources[3];
+    size_t                     count;    /* of them */
+    size_t                     asked[2]; /* credit given and not used */
+    size_t                     held[2];  /* received, neither finished nor deferred */
+    size_t                     requests; /* received and not finished */
+    bool                       listening;
+    char                       name[]; /* of a subscription: its box, "domain/group" */
 } ferry__service;
 
 extern const ferry__hooks ferry__serve_hooks;
@@ -22,6 +32,11 @@ void ferry__serve_init(ferry *f);
 ferry_status ferry__serve_begin(ferry *f);                          /* listens for all that is handled */
 void         ferry__serve_undo(ferry *f);                           /* serving could not begin */
 ferry_status ferry__serve_name(ferry *f, const char *name, size_t length); /* one more service */
+ferry__service *ferry__serve_new(ferry *f, const char *name, size_t length); /* without sources; NULL: out of memory */
+ferry_status ferry__serve_listen(ferry *f, ferry__service *s);
+void         ferry__serve_unlisten(ferry *f, ferry__service *s);            /* and hands back what was not begun */
+void         ferry__serve_rewind(ferry *f, ferry__service *s);              /* hands back what was not begun */
+void         ferry__serve_pause(ferry *f, ferry__service *s);               /* takes credit back */
 void         ferry__serve_drain(ferry *f);                          /* nothing new; hands back what was not begun */
 bool         ferry__serves(const ferry *f, const char *name);
 bool         ferry__serve_quiet(const ferry *f);                    /* nothing runs, is deferred or unsettled */

@@ -41,7 +41,8 @@ typedef struct ferry__target {
 /* What an event subscription wants. */
 typedef struct ferry__wish {
     const char *group;    /* its members share the events; NULL: a broadcast, this source gets every one */
-    const char *box;      /* "order/billing", of a broadcast "order/@name": where its dead letters go; with a group also the name of the
+    const char *
+        box; /* "order/billing", of a broadcast "order/@name": where its dead letters go; with a group also the name of the
                            * POSTS source that `retry` delivers to */
     const char *pattern;  /* "order.*": events of other routes may be left out, the core drops them */
     /* where it starts: a group only when it has no position yet, else it goes on where it was */
@@ -133,7 +134,8 @@ struct ferry__up {
     void (*answered)(ferry__up *up, ferry__admin *admin);
     /* EVENTS sources. */
     void (*ready)(ferry__up *up, ferry__source *source);     /* after listen and seek; again after a reconnect */
-    void (*caught_up)(ferry__up *up, ferry__source *source); /* once after listen or seek: all that was stored then (of the parts that
+    void (*caught_up)(ferry__up *up,
+                      ferry__source *source); /* once after listen or seek: all that was stored then (of the parts that
                                                               * are ours by now) is finished */
     void (*broken)(ferry__up *up, ferry__source *source, ferry_status status, const char *why); /* nothing more comes until seek */
     const ferry__log *log;

@@ -53,6 +53,11 @@ void ferry__jobs_add(ferry__link *l, ferry__job *job)
     make_ready(j, job);
 }
 
+void ferry__jobs_again(ferry__jobs *j, ferry__job *job)
+{
+    make_ready(j, job);
+}
+
 ferry__job *ferry__jobs_take(ferry__jobs *j)
 {
     ferry__node *n = ferry__list_shift(&j->urgent);

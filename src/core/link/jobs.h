@@ -34,6 +34,7 @@ typedef struct ferry__jobs {
 
 void        ferry__jobs_init(ferry__jobs *j);
 void        ferry__jobs_add(struct ferry__link *l, ferry__job *job);
+void        ferry__jobs_again(ferry__jobs *j, ferry__job *job); /* one that ran and kept its key */
 ferry__job *ferry__jobs_take(ferry__jobs *j);
 void        ferry__jobs_free_key(ferry__jobs *j, ferry__job *job); /* after the handler, or the deferred answer */
 bool        ferry__jobs_remove(ferry__jobs *j, ferry__job *job);    /* not begun: take it out */

@@ -59,7 +59,7 @@ static void nap(ferry__link *l, int64_t at_ms)
 
 static bool unattended(const ferry__link *l)
 {
-    return l->dirty || l->alone > 0 || l->probing > 0 || l->settling > 0 || l->jobs.running > 0;
+    return l->dirty || l->alone > 0 || l->probing > 0 || l->subscribing > 0 || l->settling > 0 || l->jobs.running > 0;
 }
 
 static bool may_sleep(const ferry__link *l, const ferry__waiter *w)

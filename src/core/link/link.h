@@ -27,9 +27,9 @@
 
 /* clang-format off */
 #define FERRY__COUNTERS(X) \
-    X(calls_sent) X(calls_ok) X(calls_failed) X(posts_sent) X(posts_accepted) X(posts_failed) X(events_sent) X(replies_late) \
+    X(calls_sent) X(calls_ok) X(calls_failed) X(posts_sent) X(posts_accepted) X(posts_failed) X(events_sent) X(events_accepted) X(events_failed) X(replies_late) \
     X(requests_received) X(requests_handled) X(requests_failed) X(requests_expired) X(requests_cancelled) X(requests_handed_back) \
-    X(requests_maybe_executed) X(posts_retried) X(posts_dead) X(sent_again) X(connects) X(disconnects)
+    X(requests_maybe_executed) X(events_received) X(posts_retried) X(posts_dead) X(sent_again) X(connects) X(disconnects)
 
 /* clang-format on */
 typedef struct ferry__counters {
@@ -113,6 +113,7 @@ struct ferry__link {
     size_t         uncollected; /* ended ones that a caller will come for */
     size_t         settling;    /* settles without an answer */
     size_t         probing;     /* probes without one */
+    size_t         subscribing; /* subscriptions that are not ready */
     size_t         max_pending;
     int            grace_ms, refresh_ms;
     ferry_status   first_failure; /* of a message sent alone, since the last flush */

@@ -99,6 +99,8 @@ static void count_end(ferry__link *l, const ferry__pending *p)
     bool ok = p->status == FERRY_OK;
     if (is_call(p))
         *(ok ? &c->calls_ok : &c->calls_failed) += 1;
+    else if (p->frame->kind == FERRY__EVENT)
+        *(ok ? &c->events_accepted : &c->events_failed) += 1;
     else
         *(ok ? &c->posts_accepted : &c->posts_failed) += 1;
 }
