@@ -178,6 +178,26 @@ void ferry__link_signal(ferry__link *l)
         return; /* full: it is readable already */
 }
 
+/* What needs neither a step nor somebody who reads the answer at once can be flushed by whoever noted it. */
+static bool flushes_here(const ferry__link *l)
+{
+    return !(l->bits & FERRY__STEPS) && l->state == FERRY__UP && l->alone == 0 && l->probing == 0 && l->settling == 0 &&
+           l->jobs.running == 0;
+}
+
+/* The first one leaves at once and wakes no thread; those behind it within the same millisecond leave together. */
+static void flush_here(ferry__link *l)
+{
+    int64_t now = ferry__now_ms();
+    if (l->flushed_ms == now) {
+        background_soon(l);
+        return;
+    }
+    l->flushed_ms = now;
+    l->dirty = false;
+    l->backend->flush(l->self);
+}
+
 void ferry__link_noted(ferry__link *l, bool stays)
 {
     l->dirty = true;
@@ -193,10 +213,12 @@ void ferry__link_noted(ferry__link *l, bool stays)
     if (stays)
         return;
     bool corked = l->uncollected > 0; /* its caller collects and comes back to wait: one write for many */
-    if (!corked)
-        ferry__link_background_by(l, 0);
-    else
+    if (corked)
         background_soon(l);
+    else if (flushes_here(l))
+        flush_here(l);
+    else
+        ferry__link_background_by(l, 0);
 }
 
 /* ---- the background ---- */
@@ -209,6 +231,20 @@ static int background_sleep(ferry__link *l)
     return l->idle_ticks++ < TICKS ? TICK_MS : -1;
 }
 
+/* Answers with the lock held. Whoever is inside just when the time is over sees to what there is: he is not disturbed. */
+static void sleep_behind(ferry__link *l, unsigned seen, int ms)
+{
+    ferry__bell *b = &l->behind.bell;
+    do {
+        ferry__bell_sleep(b, seen, ms, false);
+        if (ferry__bell_seen(b) != seen) {
+            ferry__link_lock(l);
+            return;
+        }
+        ms = TICK_MS;
+    } while (pthread_mutex_trylock(&l->lock) != 0);
+}
+
 static void background_rest(ferry__link *l)
 {
     int ms = background_sleep(l);
@@ -217,8 +253,7 @@ static void background_rest(ferry__link *l)
     unsigned seen = ferry__bell_seen(&l->behind.bell);
     l->background_end = ms < 0 ? INT64_MAX : ferry__now_ms() + ms;
     ferry__link_unlock(l);
-    ferry__bell_sleep(&l->behind.bell, seen, ms, false);
-    ferry__link_lock(l);
+    sleep_behind(l, seen, ms);
     l->background_end = 0;
 }
 
@@ -272,8 +307,10 @@ void ferry__link_background_by(ferry__link *l, int64_t at_ms)
         l->background_at = at_ms;
     if (!l->background_runs)
         l->background_runs = ferry__thread_start(&l->background, "ferry-behind", background, l);
-    else if (l->background_end > l->background_at)
+    else if (l->background_end > l->background_at) {
+        l->background_end = 0; /* until it is awake, nobody needs to ring again */
         ferry__bell_ring(&l->behind.bell);
+    }
 }
 
 void ferry__link_stop_background(ferry__link *l)

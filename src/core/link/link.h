@@ -91,6 +91,7 @@ struct ferry__link {
     bool           wants_role; /* the background shall give the role up */
     bool           quit, looped; /* looped: a foreign event loop drives */
     int64_t        now_ms;   /* read once a turn */
+    int64_t        flushed_ms; /* when somebody flushed who does not drive */
     uint64_t       turns;
     ferry__list    followers, watchers;
     ferry__jobs    jobs;
