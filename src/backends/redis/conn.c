@@ -35,7 +35,7 @@ static redis__want *add_want(redis__conn *c, redis__answer_fn *answer, void *wha
     static _Thread_local redis__want nowhere; /* for what cannot be noted: the link goes down, and that tells its owner */
     if (c->count == c->room && !grow(c)) {
         redis__link_fail(c->pipe, FERRY_NO_MEMORY, "out of memory");
-        nowhere = (redis__want){answer, what, number, 0, false, lazy};
+        nowhere = (redis__want){.answer = answer, .what = what, .number = number, .lazy = lazy};
         answer(c->pipe, &nowhere, NULL);
         return &nowhere;
     }
@@ -44,7 +44,9 @@ static redis__want *add_want(redis__conn *c, redis__answer_fn *answer, void *wha
         c->lazy_ms = c->pipe->now_ms;
     }
     redis__want *w = &c->wants[(c->first + c->count++) & (c->room - 1)];
-    *w = (redis__want){answer, what, number, c->written + c->out.length, false, lazy};
+    *w = (redis__want){
+        .answer = answer, .what = what, .number = number, .end = c->written + c->out.length, .lazy = lazy};
+    redis__lot_note(c, lazy);
     c->eager += !lazy;
     return w;
 }
@@ -244,6 +246,7 @@ bool redis__conn_open(redis__conn *c)
     c->stream = c->reader ? ferry__stream_open(&o, p->up->log, wake, p) : NULL;
     c->state = REDIS__OPENING;
     c->written = 0;
+    redis__lot_reset(c);
     c->reading = c->nudged = c->ready = false;
     if (c->stream)
         return true;
@@ -291,27 +294,30 @@ void redis__conn_flush(redis__conn *c)
 {
     if (c->state < REDIS__GREETING)
         return;
-    if (c->out.failed || (c->out.length && !ferry__stream_add(c->stream, c->out.data, c->out.length))) {
+    if (c->out.failed || (c->out.length && !redis__lot_write(c))) {
         redis__link_fail(c->pipe, FERRY_NO_MEMORY, "no room for what is to be written to Redis");
         return;
     }
-    c->written += c->out.length;
     ferry__buf_clear(&c->out);
     if (ferry__stream_unsent(c->stream))
         ferry__stream_flush(c->stream);
 }
 
-static void hand_out(redis__conn *c, const redis__value *v)
+void redis__conn_answer(redis__conn *c, const redis__value *v)
 {
     redis__want w;
-    if (c->role == REDIS__S && c->state == REDIS__READY) {
-        redis__inbox_message(c->pipe, v);
-        return;
-    }
     if (take_want(c, &w))
         w.answer(c->pipe, &w, v);
     else
         redis__link_fail(c->pipe, FERRY_PROTOCOL, "Redis answered what nobody asked: %.100s", redis__text(v));
+}
+
+static void hand_out(redis__conn *c, const redis__value *v)
+{
+    if (c->role == REDIS__S && c->state == REDIS__READY)
+        redis__inbox_message(c->pipe, v);
+    else if (!redis__lot_answer(c, v))
+        redis__conn_answer(c, v);
 }
 
 static void parse(redis__conn *c)

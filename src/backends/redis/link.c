@@ -190,6 +190,8 @@ static int conn_next_ms(const redis__conn *c, int64_t now_ms)
 int redis__link_next_ms(const redis__pipe *p, int64_t now_ms)
 {
     int least = sooner(-1, p->retry_ms, now_ms);
+    if (now_ms < p->ops_ms)
+        least = sooner(least, p->ops_ms, now_ms);
     for (size_t i = 0; i < REDIS__ROLES; i++) {
         int ms = conn_next_ms(&p->conns[i], now_ms);
         least = ms >= 0 && (least < 0 || ms < least) ? ms : least;

@@ -3,6 +3,7 @@
  *     pipe.c     the table: slots that only note down         turn.c   one turn of the driver: flush, pump, wait
  *     link.c     the set of connections: from DOWN to UP and back, hosts in turn, what a lost link does to what was under way
  *     conn.c     one connection: stream, greeting, commands that want an answer, in order
+ *     lot.c      many commands as one transaction
  *     resp.c     RESP2                      script.c   the Lua texts, EVALSHA and EVAL
  *     wire.c     a frame as fields of a stream entry (docs/wire.md)
  *     send.c     targets: XADD, outcome, withdraw, probe, cancel           inbox.c   our own replies
@@ -38,6 +39,7 @@ extern const ferry__abilities redis__more;
 
 enum { REDIS__LAZY_MS = 2, REDIS__LAZY_LOT = 256 }; /* answers nobody waits for are read after so long, or so many */
 enum { REDIS__BLOCK_MS = 5000 /* a blocked read returns by itself, which shows that Redis is there */ };
+enum { REDIS__NO_ROOM_MS = 100 /* before a reply or settlement is tried again that Redis had no memory for */ };
 enum { REDIS__HOSTS = 16, REDIS__KEY = 320, REDIS__ME = 96 };
 
 typedef struct redis__pipe    redis__pipe;
@@ -56,8 +58,19 @@ struct redis__want {
     void             *what;
     uint64_t          number; /* the answerer's own */
     uint64_t          end;    /* where its bytes end in the whole of what this connection wrote */
+    size_t            lot;        /* it begins a transaction of so many; 0: it does not */
     bool              left, lazy; /* lazy: nobody waits for the answer */
 };
+
+/* Commands as one transaction, on their way out and back. */
+typedef struct redis__lot {
+    size_t noted; /* wants of what is not flushed yet */
+    bool   mixed; /* not all of them are lazy */
+    bool   never; /* this Redis will have none */
+    bool   single; /* the one being answered was none after all */
+    size_t open, left; /* of the one being answered: how many, and how many of them without a word yet */
+    char   refusal[200]; /* of the first that was not queued */
+} redis__lot;
 
 typedef enum redis__role { REDIS__W, REDIS__C, REDIS__P, REDIS__Q, REDIS__S, REDIS__ROLES } redis__role;
 typedef enum redis__conn_state { REDIS__OFF, REDIS__OPENING, REDIS__GREETING, REDIS__READY } redis__conn_state;
@@ -72,6 +85,7 @@ struct redis__conn {
     uint64_t          written; /* bytes given to the stream in all */
     redis__want      *wants;   /* a ring */
     size_t            first, count, room, eager;
+    redis__lot        lot;
     int64_t           lazy_ms; /* since when only lazy answers are outstanding */
     int64_t           limit_ms; /* of the greeting, of a blocked read: then it counts as dead */
     int64_t           number;  /* CLIENT ID */
@@ -206,7 +220,7 @@ struct redis__pipe {
     ferry__admin   *admins;
     size_t          sending; /* frames without an outcome */
     size_t          settled_now, unsettled_now;
-    int64_t         ops_ms; /* no settlements before that: Redis had no memory for them */
+    int64_t         ops_ms; /* no replies nor settlements before that: Redis had no memory for them */
     size_t          biggest; /* frame received */
     redis__service *services;
     bool            work; /* something noted needs a flush */
@@ -233,6 +247,13 @@ redis__want *redis__ask_lazily(redis__conn *c, redis__answer_fn *answer, void *w
 void redis__ignore(redis__pipe *p, redis__want *w, const redis__value *v); /* an answer nobody looks at */
 void redis__conn_flush(redis__conn *c);
 void redis__conn_pump(redis__conn *c);
+void redis__conn_answer(redis__conn *c, const redis__value *v); /* to whoever asked next */
+
+/* ---- lot.c ---------------------------------------------------------------------------------------------------------- */
+void redis__lot_note(redis__conn *c, bool lazy);
+bool redis__lot_write(redis__conn *c);
+void redis__lot_reset(redis__conn *c);
+bool redis__lot_answer(redis__conn *c, const redis__value *v);
 
 /* ---- turn.c --------------------------------------------------------------------------------------------------------- */
 void redis__flush(void *self);

@@ -165,11 +165,14 @@ static void send_cancel(redis__pipe *p, ferry__target *t, ferry__frame *f)
     ferry__frame_unref(f);
 }
 
-/* A reply that Redis did not answer for is written again: the caller takes the first and drops the rest. */
+/* A reply that Redis did not answer for, or had no memory for, is written again: the caller takes the first and drops the rest. */
 static void replied(redis__pipe *p, redis__want *w, const redis__value *v)
 {
     ferry__frame *f = w->what;
-    if (!v)
+    bool later, full = v && v->type == REDIS__ERROR && redis__error_status(v, &later) == FERRY_OVERLOADED;
+    if (full)
+        p->ops_ms = p->now_ms + REDIS__NO_ROOM_MS;
+    if (!v || full)
         ferry__frames_add(&p->replies, f);
     else
         ferry__frame_unref(f);
@@ -214,6 +217,8 @@ static void send_reply(redis__pipe *p, ferry__frame *f)
 static void send_replies(redis__pipe *p)
 {
     ferry__frames all;
+    if (p->now_ms < p->ops_ms)
+        return;
     ferry__frames_init(&all);
     ferry__frames_join(&all, &p->replies);
     for (ferry__frame *f; (f = ferry__frames_take(&all));)

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { LOT = 256, NO_ROOM_MS = 100 };
+enum { LOT = 256 };
 
 /* ---- Receipts ------------------------------------------------------------------------------------------------------- */
 
@@ -135,7 +135,7 @@ static void failed(redis__pipe *p, redis__lane *l, redis__receipt *first, const 
     if (later)
         redis__link_fail(p, status, "Redis says: %.200s", v->text);
     if (status == FERRY_OVERLOADED)
-        p->ops_ms = p->now_ms + NO_ROOM_MS;
+        p->ops_ms = p->now_ms + REDIS__NO_ROOM_MS;
     if (later || status == FERRY_OVERLOADED) {
         again(p, l, first);
         return;
