@@ -257,6 +257,79 @@ TEST(scripts_may_be_flushed)
     redis_shut(s, c);
 }
 
+/* ---- Many at once --------------------------------------------------------------------------------------------------- */
+
+enum { AT_ONCE = 200 };
+
+static int burst(ferry *c, ferry_status other)
+{
+    ferry_future *f[AT_ONCE];
+    int ok = 0;
+    for (int i = 0; i < AT_ONCE; i++)
+        f[i] = ferry_async(c, FERRY_POST, "calc.count", ferry_int(i), FERRY_CALL(.timeout_ms = SOON_MS));
+    for (int i = 0; i < AT_ONCE; i++) {
+        ferry_reply *r = ferry_await(f[i]);
+        ferry_status status = ferry_reply_status(r);
+        ok += status == FERRY_OK;
+        if (status != FERRY_OK) {
+            CHECK_STATUS(status, other);
+            CHECK_OUTCOME(ferry_reply_outcome(r), FERRY_OUTCOME_NOT_EXECUTED);
+        }
+        ferry_reply_free(r);
+    }
+    return ok;
+}
+
+static int64_t transactions(void)
+{
+    const char *at = strstr(redis("info commandstats").out, "cmdstat_exec:calls=");
+    return at ? strtoll(at + strlen("cmdstat_exec:calls="), NULL, 10) : 0;
+}
+
+TEST(many_at_once_are_transactions)
+{
+    atomic_int calls = 0;
+    redis_begin("");
+    ferry *s = redis_serve("calc.count", redis_count, &calls), *c = redis_ready("");
+    CHECK_SOON(redis_get(c, "calc.count", SOON_MS) == FERRY_OK, SOON_MS);
+    CHECK_INT(burst(c, FERRY_OK), AT_ONCE);
+    CHECK_INT(atomic_load(&calls), AT_ONCE + 1);
+    CHECK(transactions() > 0);
+    redis_shut(s, c);
+}
+
+TEST(who_may_not_have_transactions_needs_none)
+{
+    atomic_int calls = 0;
+    redis_begin("");
+    redis("acl setuser default -@transaction");
+    ferry *s = redis_serve("calc.count", redis_count, &calls), *c = redis_ready("");
+    CHECK_SOON(redis_get(c, "calc.count", SOON_MS) == FERRY_OK, SOON_MS);
+    for (int i = 1; i <= 3; i++) {
+        CHECK_INT(burst(c, FERRY_OK), AT_ONCE);
+        CHECK_INT(atomic_load(&calls), i * AT_ONCE + 1);
+    }
+    CHECK_INT(transactions(), 0);
+    redis_shut(s, c);
+}
+
+/* One command that is refused takes those that it was bound to with it: none of them ran, and the next ones go singly. */
+TEST(a_refusal_within_a_transaction)
+{
+    atomic_int calls = 0;
+    redis_begin("");
+    ferry *s = redis_serve("calc.count", redis_count, &calls), *c = redis_ready("");
+    CHECK_SOON(redis_get(c, "calc.count", SOON_MS) == FERRY_OK, SOON_MS);
+    redis("acl setuser default -xtrim");
+    int ok = 0;
+    for (int i = 0; i < 4; i++)
+        ok = burst(c, FERRY_DENIED);
+    CHECK_INT(ok, AT_ONCE);
+    redis_shut(s, c);
+}
+
+/* ---- Other ways in -------------------------------------------------------------------------------------------------- */
+
 TEST(another_database)
 {
     atomic_int calls = 0;

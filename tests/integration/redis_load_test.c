@@ -1,4 +1,5 @@
-/* redis_kill_test.c - Redis is killed under load and comes back three seconds later, again and again, with nothing but default settings.
+/* redis_load_test.c - what may happen to a Redis, under load: killed and back three seconds later, frozen, out of memory, its streams
+ * deleted. Clients and servers have nothing but default settings.
  *
  * 64 calls are in flight all the time, half of them with a deadline that ends while Redis is away, half with one that does not; beside
  * them one post after the other waits to be confirmed. The server keeps a journal of what it ran, call by call, and at the end each
@@ -29,7 +30,7 @@ static atomic_uchar ran[CALLS_MOST], told[CALLS_MOST], handled[POSTS_MOST]; /* t
 static atomic_int   calls, posts, late;
 static atomic_bool  over;
 static unsigned char confirmed[POSTS_MOST];
-static atomic_llong  last_ok_ms; /* when a call that began after Redis was back has been answered */
+static atomic_llong  first_ok_ms; /* when a call that began after Redis was back has been answered */
 static atomic_llong  back_ms;
 
 /* ---- The server's journal ------------------------------------------------------------------------------------------- */
@@ -78,8 +79,8 @@ static void note_end(int n, ferry_reply *r, int64_t began_ms)
     atomic_store(&told[n], (unsigned char)(ferry_reply_outcome(r) + 1));
     CHECK(!ok || ferry_as_int(ferry_data(r), -1) == n);
     CHECK(ok == (ferry_reply_outcome(r) == FERRY_OUTCOME_EXECUTED));
-    if (ok && began_ms >= atomic_load(&back_ms) && !atomic_load(&last_ok_ms))
-        atomic_store(&last_ok_ms, test_now_ms());
+    if (ok && began_ms >= atomic_load(&back_ms) && !atomic_load(&first_ok_ms))
+        atomic_store(&first_ok_ms, test_now_ms());
     ferry_reply_free(r);
 }
 
@@ -204,11 +205,11 @@ static void check_calls(void)
     CHECK(of[FERRY_OUTCOME_EXECUTED] > 0);
 }
 
-static void check_posts(void)
+static void check_posts(bool all)
 {
     int many = 0, twice = 0;
     for (int n = 0; n < atomic_load(&posts); n++) {
-        if (confirmed[n] && !atomic_load(&handled[n]))
+        if (all && confirmed[n] && !atomic_load(&handled[n]))
             FAIL("post %d was confirmed and is lost", n);
         many += confirmed[n];
         twice += atomic_load(&handled[n]) > 1;
@@ -217,7 +218,7 @@ static void check_posts(void)
     CHECK(many > 0);
 }
 
-/* ---- The case ------------------------------------------------------------------------------------------------------- */
+/* ---- The troubles ---------------------------------------------------------------------------------------------------- */
 
 static ferry *plain(void)
 {
@@ -226,31 +227,58 @@ static ferry *plain(void)
     return f;
 }
 
-static void away(void)
+static void stay(int ms)
 {
-    redis_stop(SIGKILL);
-    for (int64_t end_ms = test_now_ms() + AWAY_MS; test_now_ms() < end_ms;)
+    for (int64_t end_ms = test_now_ms() + ms; test_now_ms() < end_ms;)
         test_pause(end_ms);
 }
 
-/* Waits for calls and posts to flow, kills, and measures when calls are answered again. */
-static void kill_once(void)
+static void kill_it(void)
+{
+    redis_stop(SIGKILL);
+    stay(AWAY_MS);
+    redis_start("");
+}
+
+static void freeze_it(void)
+{
+    CHECK_INT(kill(redis_pid(), SIGSTOP), 0);
+    stay(AWAY_MS);
+    CHECK_INT(kill(redis_pid(), SIGCONT), 0);
+}
+
+static void fill_it(void)
+{
+    redis("config set maxmemory 1");
+    stay(500);
+    redis("config set maxmemory 0");
+}
+
+static void delete_streams(void)
+{
+    redis("eval \"for _,k in ipairs(redis.call('KEYS','*')) do if redis.call('TYPE',k).ok=='stream' then "
+          "redis.call('DEL',k) end end\" 0");
+}
+
+/* ---- The case ------------------------------------------------------------------------------------------------------- */
+
+/* Waits for calls and posts to flow, makes trouble, and measures when calls are answered again. */
+static void once(void (*trouble)(void))
 {
     int before = atomic_load(&calls), posted = atomic_load(&posts);
     CHECK_SOON(atomic_load(&calls) > before + 500 && atomic_load(&posts) > posted + 20, SOON_MS);
     atomic_store(&back_ms, INT64_MAX);
-    atomic_store(&last_ok_ms, 0);
-    away();
-    redis_start("");
+    atomic_store(&first_ok_ms, 0);
+    trouble();
     int64_t back = test_now_ms();
     atomic_store(&back_ms, back);
-    CHECK_SOON(atomic_load(&last_ok_ms) != 0, SOON_MS);
-    int64_t took = atomic_load(&last_ok_ms) - back;
+    CHECK_SOON(atomic_load(&first_ok_ms) != 0, SOON_MS);
+    int64_t took = atomic_load(&first_ok_ms) - back;
     printf("serving again after %lld ms\n", (long long)took);
     CHECK(took <= test_ms(BACK_MS) + atomic_load(&worst_ms));
 }
 
-static void run_load(ferry *c)
+static void run_load(ferry *c, void (*trouble)(void), int times)
 {
     caller all[CALLERS];
     pthread_t poster, watch;
@@ -260,8 +288,8 @@ static void run_load(ferry *c)
         CHECK_INT(pthread_create(&all[i].thread, NULL, keep_calling, &all[i]), 0);
     }
     CHECK_INT(pthread_create(&poster, NULL, keep_posting, c), 0);
-    for (int i = 0; i < (test_long() ? 20 : 2); i++)
-        kill_once();
+    for (int i = 0; i < times; i++)
+        once(trouble);
     int before = atomic_load(&calls);
     CHECK_SOON(atomic_load(&calls) > before + 500, SOON_MS);
     atomic_store(&over, true);
@@ -271,7 +299,7 @@ static void run_load(ferry *c)
     pthread_join(watch, NULL);
 }
 
-TEST_WITH(killed_under_load, .limit_ms = 240000)
+static void under_load(void (*trouble)(void), int times, bool keeps_posts)
 {
     redis_begin("");
     ferry *s = plain(), *c = plain();
@@ -284,11 +312,32 @@ TEST_WITH(killed_under_load, .limit_ms = 240000)
     CHECK_SOON(atomic_load(&handled[POSTS_MOST - 1]) == 1, SOON_MS);
     CHECK(test_wait_for(nothing_waits, NULL, SOON_MS));
     things before = count_things();
-    run_load(c);
+    run_load(c, trouble, times);
     CHECK(test_wait_for(nothing_waits, NULL, SOON_MS));
     CHECK_INT(atomic_load(&late), 0);
     check_calls();
-    check_posts();
+    check_posts(keeps_posts);
     CHECK(test_wait_for(same_things, &before, SOON_MS));
     redis_shut(s, c);
+}
+
+TEST_WITH(killed_and_back, .limit_ms = 240000)
+{
+    under_load(kill_it, test_long() ? 20 : 2, true);
+}
+
+TEST_WITH(frozen_and_back, .limit_ms = 60000)
+{
+    under_load(freeze_it, 1, true);
+}
+
+TEST_WITH(full_and_back, .limit_ms = 60000)
+{
+    under_load(fill_it, 3, true);
+}
+
+/* Calls and posts that were in them are gone; nothing else may be. */
+TEST_WITH(deleted_streams, .limit_ms = 60000)
+{
+    under_load(delete_streams, 5, false);
 }
