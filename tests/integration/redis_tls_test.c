@@ -15,8 +15,10 @@ static void begin_tls(const char *clients)
     test_output o = test_sh(
         "authority() { openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=$1 "
         "-addext basicConstraints=critical,CA:TRUE -keyout $1.key -out $1.pem; }; "
-        "sign() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$1 -keyout $1.key -out $1.csr "
-        "&& echo subjectAltName=DNS:$2 >$1.ext && openssl x509 -req -in $1.csr -CA $3.pem -CAkey $3.key -CAcreateserial "
+        "sign() { openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$1 -keyout $1.key -out "
+        "$1.csr "
+        "&& echo subjectAltName=DNS:$2 >$1.ext && openssl x509 -req -in $1.csr -CA $3.pem -CAkey $3.key "
+        "-CAcreateserial "
         "-days 2 -extfile $1.ext -out $1.pem; }; "
         "authority ca && authority other && sign server localhost ca && sign client client ca && "
         "sign stranger stranger other");
@@ -35,8 +37,9 @@ static const char *file(const char *name)
 
 static ferry *open_tls(const char *host, const char *more)
 {
-    return ferry_open(test_text("rediss://%s:%d?lease=400ms&look=50ms&backoff=10ms&backoff_max=50ms%s", host, port, more),
-                      FERRY_OPTIONS(.close_ms = 2000));
+    return ferry_open(
+        test_text("rediss://%s:%d?lease=400ms&look=50ms&backoff=10ms&backoff_max=50ms%s", host, port, more),
+        FERRY_OPTIONS(.close_ms = 2000));
 }
 
 static const char *certified(const char *who)
