@@ -4,10 +4,11 @@
  * "cancels" = a server can learn that its caller gave up; "withdraws" = an unread request can be taken back; "remembers" = the done
  * ids of posts are known to all servers, not only to the one that handled them; "exact" = an acknowledgement is there with the end of
  * the handler, so that a kill repeats nothing that had ended; "expires" = the broker itself drops calls that are too
- * late, and no server can count them. */
+ * late, and no server can count them; "events" = it carries events; "replays" = it keeps them; "trims" = what passes keep_bytes is gone
+ * at once. */
 #include "test.h"
 
-TRANSPORT(mem, "mem:{name}", .can = "cancels withdraws remembers")
+TRANSPORT(mem, "mem:{name}", .can = "cancels withdraws remembers events replays trims")
 TRANSPORT(file, "file:{dir}/ferry.db", .can = "processes durable cancels withdraws remembers exact")
 
 /* Those that need a server: tools/brokers starts it and tells where it is. */

@@ -91,8 +91,10 @@ bool ferry__peer_ready(ferry__peer *peer, int64_t now_ms)
 
 bool ferry__peer_served(ferry__peer *peer)
 {
-    if (peer->presence != FERRY__ALIVE)
+    if (peer->presence != FERRY__ALIVE) {
         ask(peer);
+        ferry__link_noted(peer->link, true); /* a driver that sleeps would ask when it wakes */
+    }
     return peer->presence == FERRY__ALIVE;
 }
 
