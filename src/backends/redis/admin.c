@@ -1,6 +1,6 @@
 /* admin.c - dead letters, and the facts for `ferry doctor`. A question is a job: its commands go out together and the last answer
  * ends it. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 
@@ -348,6 +348,7 @@ void redis__admin_ask(redis__pipe *p)
     p->admins = NULL;
     for (ferry__admin *a = all; a; a = next) {
         next = a->next;
-        begin(p, a);
+        if (!redis__topic_ask(p, a))
+            begin(p, a);
     }
 }

@@ -169,7 +169,7 @@ static void ask_facts(redis__conn *c)
 
 static void set_name(redis__conn *c)
 {
-    static const char *const roles[] = {"write", "calls", "posts", "replies", "news"};
+    static const char *const roles[] = {"write", "calls", "posts", "replies", "news", "events"};
     char name[96];
     snprintf(name, sizeof name, "ferry-%.60s-%s", c->pipe->config->name ? c->pipe->config->name : "", roles[c->role]);
     for (char *at = name; *at; at++)

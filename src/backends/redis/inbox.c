@@ -3,7 +3,7 @@
  * By stream: a key of our own, made before the first call and kept alive by us while we live; servers write to it only if it is
  * there, so nothing is left behind for a client that died. Read by id, so what came while the link was down is read afterwards.
  * By pub/sub (?reply=pubsub): a channel of our own on S; what comes while the link is down is lost. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include <string.h>
 
@@ -185,6 +185,8 @@ static void told(redis__pipe *p, redis__service *s, const char *text)
     else if (strcmp(text, "back") == 0) {
         s->calls.hint = true;
         s->posts[0].hint = true;
+        if (s->group)
+            redis__group_lane(s->group, 0)->hint = true;
     } else if (strcmp(text, "look") == 0)
         s->renew_ms = p->now_ms;
     p->work = true;

@@ -9,7 +9,7 @@
  *    reconnect the two are compared (MINE), before anything new is read.
  * 2. COUNT is per stream, so calls and posts are read on connections of their own, and nothing is read while there is a backlog.
  * 3. A partition is read only when nothing of it is pending with others: its order is the order of its entries. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 #include "base/random.h"
@@ -19,21 +19,28 @@
 
 enum { BIG = 32 << 20 /* bytes of one read, about */, UNNUDGED_MS = 100, TAKE_MOST = 128 };
 
-static ferry__source *source_of(const redis__lane *l)
+static size_t place(const redis__lane *l)
 {
-    return l->service->source[l->lane == FERRY__POSTS];
+    return l->lane == FERRY__CALLS ? 0 : l->lane == FERRY__POSTS ? 1 : 3;
+}
+
+ferry__source *redis__lane_source(const redis__lane *l)
+{
+    return l->service->source[place(l)];
 }
 
 static int *credit_of(redis__lane *l)
 {
-    return &l->service->credit[l->lane == FERRY__POSTS];
+    return &l->service->credit[place(l)];
 }
 
 static void each(redis__pipe *p, redis__service *s, void (*act)(redis__pipe *p, redis__lane *l))
 {
     act(p, &s->calls);
-    for (unsigned i = 0; i <= p->config->partitions; i++)
+    for (unsigned i = 0; i <= s->parts; i++)
         act(p, &s->posts[i]);
+    for (unsigned i = 0; s->group && i <= s->parts; i++)
+        act(p, redis__group_lane(s->group, i));
 }
 
 /* ---- Handing up ----------------------------------------------------------------------------------------------------- */
@@ -50,16 +57,16 @@ void redis__lane_deliver(redis__pipe *p, redis__lane *l)
 {
     int *credit = credit_of(l);
     /* Credit that was taken back: another server may have the time that we have not. A partition is ours alone. */
-    while (l->backlog.first && (!source_of(l) || (l->part == 0 && *credit <= 0))) {
+    while (l->backlog.first && (!redis__lane_source(l) || (l->part == 0 && *credit <= 0))) {
         ferry__frame *f = ferry__frames_take(&l->backlog);
         redis__settle_op(p, (redis__receipt *)(uintptr_t)f->tag[0], REDIS__HAND_BACK);
         ferry__frame_unref(f);
     }
-    while (l->backlog.first && *credit > 0 && source_of(l) && redis__service_sure(p, l->service)) {
+    while (l->backlog.first && *credit > 0 && redis__lane_source(l) && redis__service_sure(p, l->service)) {
         ferry__frame *f = ferry__frames_take(&l->backlog);
         --*credit;
         ferry__id id = f->id;
-        f->from = source_of(l);
+        f->from = redis__lane_source(l);
         p->up->frame(p->up, f->from, f);
         if (l->lane == FERRY__CALLS && l->service->cancels_count)
             redis__inbox_cancelled(p, l->service, &id);
@@ -79,8 +86,8 @@ static void unreadable(redis__pipe *p, redis__lane *l, const char *id)
     redis__settle_op(p, r, REDIS__DROP);
 }
 
-static ferry__frame *entry_frame(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields,
-                                 uint32_t count)
+ferry__frame *redis__lane_entry(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields,
+                                uint32_t count)
 {
     uint64_t ms, seq;
     ferry_status why;
@@ -224,7 +231,7 @@ static bool is_double(const redis__receipt *r)
 static void accept(redis__pipe *p, redis__lane *l, ferry__frames *got, bool first_time)
 {
     ferry__frames fresh;
-    if (l->lane == FERRY__CALLS || !first_time) {
+    if (l->lane != FERRY__POSTS || !first_time) {
         ferry__frames_join(&l->backlog, got);
         return;
     }
@@ -245,7 +252,7 @@ static redis__lane *lane_of(redis__pipe *p, const char *key)
     for (redis__service *s = p->services; s; s = s->next) {
         if (strcmp(s->calls.key, key) == 0)
             return &s->calls;
-        for (unsigned i = 0; i <= p->config->partitions; i++)
+        for (unsigned i = 0; i <= s->parts; i++)
             if (strcmp(s->posts[i].key, key) == 0)
                 return &s->posts[i];
     }
@@ -260,7 +267,7 @@ static void read_stream(redis__pipe *p, const redis__value *stream)
     ferry__frames_init(&got);
     for (size_t i = 0; l && entries && i < entries->count; i++) {
         const redis__value *e = redis__at(entries, i);
-        ferry__frame *f = entry_frame(p, l, redis__text(redis__at(e, 0)), redis__at(e, 1), 0);
+        ferry__frame *f = redis__lane_entry(p, l, redis__text(redis__at(e, 0)), redis__at(e, 1), 0);
         if (f)
             ferry__frames_add(&got, f);
     }
@@ -293,7 +300,7 @@ static void got_read(redis__pipe *p, redis__want *w, const redis__value *v)
         if (c->role == REDIS__C)
             not_in_read(p, &s->calls);
         else
-            for (unsigned i = 0; i <= p->config->partitions; i++)
+            for (unsigned i = 0; i <= s->parts; i++)
                 not_in_read(p, &s->posts[i]);
     if (!v || w->number != p->era)
         return;
@@ -307,7 +314,7 @@ static void got_read(redis__pipe *p, redis__want *w, const redis__value *v)
 
 static bool eligible(redis__pipe *p, redis__lane *l)
 {
-    return source_of(l) && *credit_of(l) > 0 && !l->backlog.first && !l->checking && !l->orphans &&
+    return redis__lane_source(l) && *credit_of(l) > 0 && !l->backlog.first && !l->checking && !l->orphans &&
            (l->part == 0 || l->state == REDIS__LANE_READING) && redis__service_sure(p, l->service);
 }
 
@@ -323,7 +330,7 @@ static size_t lanes_of(redis__pipe *p, redis__role role, redis__lane **to, size_
     size_t n = 0;
     *credit = 512;
     for (redis__service *s = p->services; s; s = s->next)
-        for (unsigned i = 0; i <= (role == REDIS__C ? 0 : p->config->partitions); i++) {
+        for (unsigned i = 0; i <= (role == REDIS__C ? 0 : s->parts); i++) {
             redis__lane *l = role == REDIS__C ? &s->calls : &s->posts[i];
             if (n == most || !eligible(p, l))
                 continue;
@@ -337,7 +344,7 @@ static size_t lanes_of(redis__pipe *p, redis__role role, redis__lane **to, size_
 static bool checks(const redis__pipe *p)
 {
     for (const redis__service *s = p->services; s; s = s->next)
-        for (unsigned i = 0; i <= p->config->partitions; i++)
+        for (unsigned i = 0; i <= s->parts; i++)
             if (s->posts[i].checking)
                 return true;
     return false;
@@ -380,7 +387,8 @@ static void nudged(redis__pipe *p, redis__want *w, const redis__value *v)
 
 static bool wants_other_read(redis__pipe *p, redis__lane *l)
 {
-    bool leaves = l->in_read && (!source_of(l) || *credit_of(l) <= 0 || (l->part && l->state != REDIS__LANE_READING));
+    bool leaves =
+        l->in_read && (!redis__lane_source(l) || *credit_of(l) <= 0 || (l->part && l->state != REDIS__LANE_READING));
     return leaves || (!l->in_read && eligible(p, l));
 }
 
@@ -388,7 +396,7 @@ static void nudge(redis__pipe *p, redis__conn *c)
 {
     bool needed = false;
     for (redis__service *s = p->services; s && !c->nudged; s = s->next)
-        for (unsigned i = 0; i <= (c->role == REDIS__C ? 0 : p->config->partitions); i++)
+        for (unsigned i = 0; i <= (c->role == REDIS__C ? 0 : s->parts); i++)
             needed = needed || wants_other_read(p, c->role == REDIS__C ? &s->calls : &s->posts[i]);
     redis__conn *w = &p->conns[REDIS__W];
     if (!needed || c->nudged || !c->number || p->no_nudge || w->state != REDIS__READY)
@@ -436,7 +444,12 @@ static void accept_taken(redis__pipe *p, redis__lane *l, const redis__value *v)
     ferry__frames_init(&got);
     for (size_t i = 1; i + 2 < v->count; i += 3) {
         uint32_t count = (uint32_t)redis__number(redis__at(v, i + 2));
-        ferry__frame *f = entry_frame(p, l, redis__text(redis__at(v, i)), redis__at(v, i + 1), count);
+        const redis__value *fields = redis__at(v, i + 1);
+        if (l->lane == FERRY__EVENTS && fields && fields->type == REDIS__TEXT) {
+            redis__group_lost(p, l, redis__text(redis__at(v, i)));
+            continue;
+        }
+        ferry__frame *f = redis__lane_entry(p, l, redis__text(redis__at(v, i)), fields, count);
         if (f)
             ferry__frames_add(&got, f);
     }
@@ -454,7 +467,9 @@ static void taken(redis__pipe *p, redis__want *w, const redis__value *v)
         return;
     }
     if (v->type == REDIS__ERROR) {
-        if (redis__is_error(v, "NOGROUP") || redis__is_error(v, "ERR"))
+        if (l->lane == FERRY__EVENTS)
+            l->service->group->start.there = false;
+        else if (redis__is_error(v, "NOGROUP") || redis__is_error(v, "ERR"))
             groups_are_gone(p);
         return;
     }
@@ -475,7 +490,7 @@ static void take(redis__pipe *p, redis__lane *l)
     l->taking = true;
     l->hint = false;
     l->look_ms = p->now_ms + p->look_ms;
-    redis__call(p, REDIS__TAKE, 2, 5);
+    redis__call(p, REDIS__TAKE, 2, 6);
     redis__word(b, l->key);
     redis__word(b, key);
     redis__word(b, p->me);
@@ -483,6 +498,7 @@ static void take(redis__pipe *p, redis__lane *l)
     redis__word(b, p->now_ms >= p->take_ms ? "1" : "0");
     redis__word(b, l->part ? "1" : "0");
     redis__word(b, l->odd ? "1" : "0");
+    redis__word(b, l->group);
     redis__ask(&p->conns[REDIS__W], taken, l, p->era);
 }
 
@@ -503,11 +519,12 @@ static void find_orphans(redis__pipe *p, redis__lane *l)
     char key[REDIS__KEY + 8];
     snprintf(key, sizeof key, "%sctl", l->service->prefix);
     l->taking = true;
-    redis__call(p, REDIS__MINE, 2, 2 + l->held_count);
+    redis__call(p, REDIS__MINE, 2, 3 + l->held_count);
     redis__word(b, l->key);
     redis__word(b, key);
     redis__word(b, p->me);
     redis__word(b, "take");
+    redis__word(b, l->group);
     for (ferry__node *n = l->held.next; n != &l->held; n = n->next) {
         redis__receipt *r = FERRY__OF(n, redis__receipt, node);
         redis__word_entry(b, r->ms, r->seq);
@@ -529,9 +546,11 @@ static void lane_turn(redis__pipe *p, redis__lane *l)
 {
     if (l->taking || !redis__service_sure(p, l->service) || (l->part && l->state == REDIS__LANE_OFF))
         return;
+    if (l->lane == FERRY__EVENTS && !l->service->group->start.there)
+        return;
     if (l->orphans)
         find_orphans(p, l);
-    else if (source_of(l) && *credit_of(l) > 0 && !l->backlog.first && !l->checking && must_take(p, l))
+    else if (redis__lane_source(l) && *credit_of(l) > 0 && !l->backlog.first && !l->checking && must_take(p, l))
         take(p, l);
 }
 

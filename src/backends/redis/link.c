@@ -4,7 +4,7 @@
  *
  * A failure is only noted where it is found (slow_to_die); the connections are closed at the end of the turn, when no reply of theirs
  * is being looked at. The pause doubles from backoff_ms, with jitter, and each attempt takes the next host. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/clock.h"
 #include "base/random.h"
@@ -133,10 +133,11 @@ void redis__link_greeted(redis__conn *c)
 static void go_down(redis__pipe *p)
 {
     int wait = p->backoff_ms / 2 + (int)ferry__random_below((uint32_t)(p->backoff_ms / 2 + 1));
-    for (size_t i = 0; i < REDIS__ROLES; i++)
+    for (size_t i = 0; i < p->conns_used; i++)
         redis__conn_close(&p->conns[i], false);
     p->slow_to_die = false;
     redis__services_lost(p);
+    redis__events_lost(p);
     p->inbox_fresh_ms = 0;
     p->inbox_asked = p->inbox_there = false;
     p->retry_ms = p->now_ms + wait;
@@ -149,7 +150,7 @@ static void go_down(redis__pipe *p)
 
 static void check_dead(redis__pipe *p)
 {
-    for (size_t i = 0; i < REDIS__ROLES; i++) {
+    for (size_t i = 0; i < p->conns_used; i++) {
         redis__conn *c = &p->conns[i];
         if (c->state >= REDIS__GREETING && c->count > 0 && p->now_ms > c->limit_ms)
             redis__link_fail(p, FERRY_UNAVAILABLE, "Redis has not answered for too long");
@@ -192,12 +193,13 @@ int redis__link_next_ms(const redis__pipe *p, int64_t now_ms)
     int least = sooner(-1, p->retry_ms, now_ms);
     if (now_ms < p->ops_ms)
         least = sooner(least, p->ops_ms, now_ms);
-    for (size_t i = 0; i < REDIS__ROLES; i++) {
+    for (size_t i = 0; i < p->conns_used; i++) {
         int ms = conn_next_ms(&p->conns[i], now_ms);
         least = ms >= 0 && (least < 0 || ms < least) ? ms : least;
     }
     if (p->slow_to_die)
         return 0;
     int ms = redis__services_next_ms(p, now_ms);
+    least = sooner(least, p->state == FERRY__UP ? redis__events_due(p) : INT64_MAX, now_ms);
     return ms >= 0 && (least < 0 || ms < least) ? ms : least;
 }

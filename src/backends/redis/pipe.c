@@ -1,6 +1,6 @@
 /* pipe.c - the table of redis: opening, closing, and the slots that any thread calls, which only note down. What the driver does is
  * in turn.c. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -108,8 +108,9 @@ static void init(redis__pipe *p)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_init(all[i]);
     ferry__list_init(&p->withdrawals);
-    for (size_t i = 0; i < REDIS__ROLES; i++)
-        p->conns[i] = (redis__conn){.pipe = p, .role = (redis__role)i, .epoll_fd = -1};
+    for (size_t i = 0; i < REDIS__CONNS; i++)
+        p->conns[i] = (redis__conn){.pipe = p, .role = i < REDIS__ROLES ? (redis__role)i : REDIS__E, .epoll_fd = -1};
+    p->conns_used = REDIS__ROLES;
     p->wake_fd = p->epoll_fd = -1;
     p->state = FERRY__DOWN;
     p->retry_ms = INT64_MAX;
@@ -211,10 +212,11 @@ static void fall_silent(redis__pipe *p)
 static void free_all(redis__pipe *p, bool abandon)
 {
     fall_silent(p);
-    for (size_t i = 0; i < REDIS__ROLES; i++)
+    for (size_t i = 0; i < REDIS__CONNS; i++)
         redis__conn_done(&p->conns[i], abandon);
     redis__send_free(p);
     redis__services_free(p);
+    redis__events_free(p);
     for (size_t i = 0; i < p->hosts_count; i++) {
         ferry__free(p->hosts[i].host);
         ferry__free(p->hosts[i].port);
@@ -245,9 +247,11 @@ static void say_goodbye(redis__pipe *p)
     fall_silent(p);
     p->now_ms = ferry__now_ms();
     for (redis__service *s = p->services; s; s = s->next)
-        s->source[0] = s->source[1] = s->source[2] = NULL;
+        s->source[0] = s->source[1] = s->source[2] = s->source[3] = NULL;
     unblock(p, &p->conns[REDIS__C]);
     unblock(p, &p->conns[REDIS__P]);
+    for (size_t i = REDIS__E; i < p->conns_used; i++)
+        unblock(p, &p->conns[i]);
     redis__await_quiet(p, true, p->now_ms + EACH_MS);
     redis__deliver(p);
     redis__send_all(p);
@@ -283,7 +287,7 @@ static int place(ferry__lane lane)
     return lane == FERRY__CALLS ? 0 : lane == FERRY__POSTS ? 1 : 2;
 }
 
-static void renew_soon(redis__pipe *p, redis__service *s)
+void redis__service_renew(redis__pipe *p, redis__service *s)
 {
     s->again = s->renewing;
     if (!s->renewing)
@@ -295,7 +299,7 @@ static ferry_status redis_listen(void *self, ferry__source *source)
 {
     redis__pipe *p = self;
     if (source->lane == FERRY__EVENTS)
-        return FERRY_UNSUPPORTED;
+        return redis__events_listen(p, source);
     if (source->lane == FERRY__REPLIES) {
         p->replies_to = source;
         return FERRY_OK;
@@ -305,7 +309,7 @@ static ferry_status redis_listen(void *self, ferry__source *source)
         return FERRY_NO_MEMORY;
     s->source[place(source->lane)] = source;
     source->data = s;
-    renew_soon(p, s);
+    redis__service_renew(p, s);
     return FERRY_OK;
 }
 
@@ -313,6 +317,10 @@ static void redis_unlisten(void *self, ferry__source *source)
 {
     redis__pipe *p = self;
     redis__service *s = source->data;
+    if (source->lane == FERRY__EVENTS) {
+        redis__events_unlisten(p, source);
+        return;
+    }
     if (source == p->replies_to)
         p->replies_to = NULL;
     if (!s)
@@ -321,14 +329,16 @@ static void redis_unlisten(void *self, ferry__source *source)
     if (source->lane != FERRY__CONTROLS)
         s->credit[place(source->lane)] = 0;
     source->data = NULL;
-    renew_soon(p, s);
+    redis__service_renew(p, s);
 }
 
 static void redis_credit(void *self, ferry__source *source, int frames)
 {
     redis__service *s = source->data;
     (void)self;
-    if (s && source->lane != FERRY__CONTROLS)
+    if (source->lane == FERRY__EVENTS)
+        redis__events_credit(self, source, frames);
+    else if (s && source->lane != FERRY__CONTROLS)
         s->credit[place(source->lane)] += frames;
 }
 
@@ -347,12 +357,19 @@ static void redis_send(void *self, ferry__target *target, ferry__frame *f)
 
 static void redis_settle(void *self, ferry__frame *f)
 {
-    redis__settle_note(self, f, REDIS__SETTLE);
+    if (redis__tail_has(f))
+        redis__tail_end(self, f);
+    else
+        redis__settle_note(self, f, REDIS__SETTLE);
 }
 
 static void redis_retry(void *self, ferry__frame *f, int delay_ms)
 {
     redis__receipt *r = (redis__receipt *)(uintptr_t)f->tag[0];
+    if (redis__tail_has(f)) {
+        redis__tail_back(self, f);
+        return;
+    }
     r->delay_ms = delay_ms;
     redis__settle_note(self, f, REDIS__RETRY);
 }
@@ -360,6 +377,10 @@ static void redis_retry(void *self, ferry__frame *f, int delay_ms)
 static void redis_bury(void *self, ferry__frame *f, const char *box, const void *record, size_t length)
 {
     redis__receipt *r = (redis__receipt *)(uintptr_t)f->tag[0];
+    if (redis__tail_has(f)) {
+        redis__tail_bury(self, f, box, record, length);
+        return;
+    }
     r->box = ferry__strdup(box);
     r->record = ferry__alloc(length);
     r->record_length = length;
@@ -373,7 +394,10 @@ static void redis_bury(void *self, ferry__frame *f, const char *box, const void 
 
 static void redis_hand_back(void *self, ferry__frame *f)
 {
-    redis__settle_note(self, f, REDIS__HAND_BACK);
+    if (redis__tail_has(f))
+        redis__tail_back(self, f);
+    else
+        redis__settle_note(self, f, REDIS__HAND_BACK);
 }
 
 static void redis_probe(void *self, ferry__target *target)
@@ -397,7 +421,13 @@ static void redis_admin(void *self, ferry__admin *admin)
     p->work = true;
 }
 
+static void redis_seek(void *self, ferry__source *source, const ferry__wish *to)
+{
+    redis__events_seek(self, source, to);
+}
+
 const ferry__abilities redis__more = {
+    .seek = redis_seek,
     .withdraw = redis_withdraw,
     .admin = redis_admin,
 };
@@ -405,7 +435,8 @@ const ferry__abilities redis__more = {
 #define TABLE(name_, about_)                                                                                         \
     {                                                                                                                \
         .scheme = name_, .about = about_, .state_size = sizeof(redis__pipe),                                         \
-        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__DURABLE,           \
+        .bits = FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__CANCELS | FERRY__DURABLE | \
+                FERRY__REPLAYS,          \
         .settings = redis__settings, .more = &redis__more, .open = redis_open, .close = redis_close,                 \
         .abandon = redis_abandon, .listen = redis_listen, .unlisten = redis_unlisten, .credit = redis_credit,        \
         .send = redis_send, .flush = redis__flush, .settle = redis_settle, .retry = redis_retry, .bury = redis_bury, \

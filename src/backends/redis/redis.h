@@ -9,9 +9,10 @@
  *     send.c     targets: XADD, outcome, withdraw, probe, cancel           inbox.c   our own replies
  *     service.c  a name we serve: lease, groups, partitions, take-over     intake.c  reading its streams
  *     settle.c   the end of a received frame                               admin.c   dead letters, doctor
+ *     event.h    events: their own files, and what of the above they share
  *
  * Connections, each opened when it is first needed: W writes and never blocks; C and P block in XREADGROUP for calls and posts; Q
- * blocks in XREAD for our replies; S is subscribed. When one is lost all are closed and made anew: what was written to W and not
+ * blocks in XREAD for our replies; S is subscribed; each subscription has one of its own (E). When one is lost all are closed and made anew: what was written to W and not
  * answered is of unknown fate, what is in no socket yet certainly did not run. Replies and settlements are kept until Redis has
  * answered them and written again on the next connection; each may be repeated without harm.
  *
@@ -40,6 +41,7 @@ extern const ferry__abilities redis__more;
 enum { REDIS__LAZY_MS = 2, REDIS__LAZY_LOT = 256 }; /* answers nobody waits for are read after so long, or so many */
 enum { REDIS__BLOCK_MS = 5000 /* a blocked read returns by itself, which shows that Redis is there */ };
 enum { REDIS__NO_ROOM_MS = 100 /* before a reply or settlement is tried again that Redis had no memory for */ };
+enum { REDIS__READERS = 64 /* subscriptions of a handle */ };
 enum { REDIS__HOSTS = 16, REDIS__KEY = 320, REDIS__ME = 96 };
 
 typedef struct redis__pipe    redis__pipe;
@@ -47,6 +49,9 @@ typedef struct redis__conn    redis__conn;
 typedef struct redis__service redis__service;
 typedef struct redis__lane    redis__lane;
 typedef struct redis__receipt redis__receipt;
+typedef struct redis__group   redis__group;
+typedef struct redis__tail    redis__tail;
+typedef struct redis__topic   redis__topic;
 
 /* ---- A command under way -------------------------------------------------------------------------------------------- */
 
@@ -72,7 +77,16 @@ typedef struct redis__lot {
     char   refusal[200]; /* of the first that was not queued */
 } redis__lot;
 
-typedef enum redis__role { REDIS__W, REDIS__C, REDIS__P, REDIS__Q, REDIS__S, REDIS__ROLES } redis__role;
+typedef enum redis__role {
+    REDIS__W,
+    REDIS__C,
+    REDIS__P,
+    REDIS__Q,
+    REDIS__S,
+    REDIS__ROLES,
+    REDIS__E = REDIS__ROLES
+} redis__role;
+enum { REDIS__CONNS = REDIS__ROLES + REDIS__READERS };
 typedef enum redis__conn_state { REDIS__OFF, REDIS__OPENING, REDIS__GREETING, REDIS__READY } redis__conn_state;
 
 struct redis__conn {
@@ -90,7 +104,8 @@ struct redis__conn {
     int64_t           limit_ms; /* of the greeting, of a blocked read: then it counts as dead */
     int64_t           number;  /* CLIENT ID */
     bool              ready;   /* poll said so */
-    bool              reading, nudged; /* C P Q: a read is outstanding; it was told to return */
+    bool              reading, nudged; /* C P Q E: a read is outstanding; it was told to return */
+    bool              taken; /* E: by a subscription */
     int               epoll_fd;    /* as registered for a foreign loop */
     unsigned          epoll_events;
 };
@@ -109,11 +124,14 @@ struct redis__lane {
     redis__service   *service;
     ferry__lane       lane;
     unsigned          part; /* 0: the shared one */
+    const char       *group; /* whose members share the stream */
     redis__lane_state state;
     uint64_t          token;   /* of the partition: the lease's fence */
     ferry__list       held;    /* receipts: all that are ours in the pending list, as far as we know */
     ferry__frames     backlog; /* of those: not handed up yet */
     redis__receipt   *ops, **ops_end; /* to be settled at the next flush */
+    size_t            ops_count;
+    bool              urgent; /* one of them wants to be written at once */
     size_t            held_count, flying; /* settlements without an answer */
     size_t            checking; /* posts whose ids are being looked up among the done ones */
     size_t            odd;      /* of the held: those that were delivered twice before; one at a time, it may be what kills servers */
@@ -129,8 +147,8 @@ struct redis__lane {
 struct redis__service {
     redis__service *next;
     char           *name;
-    ferry__source  *source[3]; /* calls, posts, controls; NULL: not listened for */
-    int             credit[2];
+    ferry__source  *source[4]; /* calls, posts, controls, events; NULL: not listened for */
+    int             credit[4];
     bool            joined;    /* the lease stands and the groups are there */
     bool            renewing, again, grouped, subscribed, listed;
     bool            seen; /* others see us as a server of it */
@@ -138,7 +156,9 @@ struct redis__service {
     int64_t         sure_ms;   /* when the lease was last renewed */
     int64_t         move_ms;   /* next look at the retry set */
     bool            moving;
-    redis__lane     calls, *posts; /* posts: partitions + 1 of them */
+    unsigned        parts;
+    redis__lane     calls, *posts; /* posts: parts + 1 of them */
+    redis__group   *group;         /* "domain/group": it has lanes of events, whose parts go where those of posts go */
     ferry__id       cancels[16]; /* the last ones: a cancellation may overtake its call, which comes by another connection */
     size_t          cancels_count;
     redis__receipt *ids[256];  /* held posts by id, so that a double is seen */
@@ -171,6 +191,7 @@ struct redis__receipt {
     char           *box;   /* bury */
     void           *record;
     size_t          record_length;
+    ferry__frame   *frame; /* of an event that is tried again: its entry may be trimmed away */
 };
 
 /* ---- The state of a handle ------------------------------------------------------------------------------------------ */
@@ -188,7 +209,8 @@ struct redis__pipe {
     bool                 tls, pubsub, is_unix;
     int                  db, lease_ms, look_ms, reply_ttl_ms, connect_ms, dead_ms;
 
-    redis__conn  conns[REDIS__ROLES];
+    redis__conn  conns[REDIS__CONNS];
+    size_t       conns_used;
     ferry__state state;
     bool         was_up, blocked;
     char         why[FERRY_WHY_SIZE];
@@ -207,8 +229,8 @@ struct redis__pipe {
     unsigned     era;
 
     int           wake_fd, epoll_fd;
-    struct pollfd polled[REDIS__ROLES + 1];
-    redis__conn  *polled_conn[REDIS__ROLES + 1];
+    struct pollfd polled[REDIS__CONNS + 1];
+    redis__conn  *polled_conn[REDIS__CONNS + 1];
     size_t        polled_count;
     int64_t       looked_ms; /* when the sockets were last asked */
     bool          looked, woken;
@@ -223,6 +245,8 @@ struct redis__pipe {
     int64_t         ops_ms; /* no replies nor settlements before that: Redis had no memory for them */
     size_t          biggest; /* frame received */
     redis__service *services;
+    redis__tail    *tails;
+    redis__topic   *topics;
     bool            work; /* something noted needs a flush */
 
     unsigned char   listeners[64][16]; /* clients that want their answers published: the last ones */
@@ -286,6 +310,16 @@ typedef enum redis__script {
     REDIS__ALIVE,
     REDIS__UNBURY,
     REDIS__INBOX,
+    REDIS__EVENT_TEXTS, /* from here on: event_script.c */
+    REDIS__ABOUT = REDIS__EVENT_TEXTS,
+    REDIS__JOIN,
+    REDIS__EVENT_OPS,
+    REDIS__TRIM,
+    REDIS__CAUGHT_UP,
+    REDIS__LAG,
+    REDIS__TOPICS,
+    REDIS__TOPIC_END,
+    REDIS__AGAIN,
     REDIS__SCRIPTS
 } redis__script;
 /* Writes the head of the call to W: the words that follow are `keys` keys and `args` arguments. */
@@ -297,6 +331,8 @@ bool redis__forgotten(redis__pipe *p, redis__script s, const redis__value *v);
 size_t redis__wire_start(char *to, size_t size, const char *key);
 void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, const ferry__frame *f, bool pubsub,
                          int64_t now_ms);
+size_t redis__wire_words(const ferry__frame *f); /* how many redis__wire_put writes */
+void redis__wire_put(ferry__buf *b, const ferry__frame *f, uint32_t attempt);
 void redis__wire_reply(ferry__buf *b, const char *ns, const ferry__frame *f);
 void redis__wire_publish(ferry__buf *b, const char *ns, const ferry__frame *f);
 /* From the fields of an entry; NULL with OK: not for us (a newer kind). age_ms: how long it has been under way. */
@@ -312,6 +348,11 @@ ferry_status  redis__error_status(const redis__value *v, bool *again);
 void redis__send_all(redis__pipe *p);
 void redis__send_news(redis__pipe *p); /* in pump */
 void redis__send_refused(redis__pipe *p);
+void redis__send_refuse(redis__pipe *p, ferry__frame *f, ferry_status status);
+void redis__send_end(redis__pipe *p, ferry__frame *f, ferry__fate fate, ferry_status status, const char *why);
+void redis__send_denied(redis__pipe *p, ferry__frame *f, const redis__value *v); /* its end, by an error of Redis */
+redis__topic **redis__send_topic(redis__pipe *p, ferry__target *t);
+bool redis__send_room(redis__pipe *p, const ferry__frame *f);
 void redis__send_withdraw(redis__pipe *p, ferry__target *t, ferry__frame *f);
 void redis__send_free(redis__pipe *p);
 void redis__send_published(redis__pipe *p, const unsigned char client[16]); /* that one wants its answers published */
@@ -329,18 +370,28 @@ void redis__services_turn(redis__pipe *p);
 void redis__services_lost(redis__pipe *p);
 void redis__services_leave(redis__pipe *p);
 int  redis__services_next_ms(const redis__pipe *p, int64_t now_ms);
+void redis__service_renew(redis__pipe *p, redis__service *s); /* soon */
 bool redis__service_sure(const redis__pipe *p, const redis__service *s);
+bool redis__service_set_parts(redis__service *s, unsigned parts);
+void redis__lane_init(redis__lane *l, redis__service *s, ferry__lane lane, unsigned part, const char *key,
+                      const char *group);
+void redis__lane_free(redis__lane *l);
 
 void redis__intake_read(redis__pipe *p);
 void redis__intake_turn(redis__pipe *p);
 void redis__lane_deliver(redis__pipe *p, redis__lane *l);
+ferry__source *redis__lane_source(const redis__lane *l);
+ferry__frame *redis__lane_entry(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields,
+                                uint32_t count);
 void redis__lane_forget(redis__lane *l); /* all that was not handed up, without a word to Redis */
 
 redis__receipt *redis__receipt_new(redis__pipe *p, redis__lane *l, ferry__frame *f);
 void redis__receipt_free(redis__receipt *r);
 void redis__settle_note(redis__pipe *p, ferry__frame *f, redis__op op);
 void redis__settle_op(redis__pipe *p, redis__receipt *r, redis__op op);
+void redis__settle_back(redis__pipe *p, redis__lane *l);
 void redis__settle_all(redis__pipe *p);
+void redis__settle_answer(redis__pipe *p, redis__want *w, const redis__value *v, redis__script s);
 
 void redis__admin_ask(redis__pipe *p);
 

@@ -1,7 +1,7 @@
 /* script.c - what has to happen at once in Redis, as Lua. A script is sent by its SHA-1 once this Redis has it, else as text.
  *
  * Each begins with what all share: the clock, and a comparison of entry ids. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 #include "backends/redis/sha.h"
 
 /* ---- The texts ------------------------------------------------------------------------------------------------------ */
@@ -49,53 +49,54 @@
     "  redis.call('PUBLISH',KEYS[2],'look') return 1 end return 0"
 
 /* KEYS stream lease   ARGV me limit dead(1: also what dead servers had) all(1: whoever had it) careful(1: none that was tried twice)
- * -> {more, id, fields, count, …} */
+ * group
+ * -> {more, id, fields, count, …}; an event without fields was trimmed away */
 #define TAKE                                                                                              \
     CLOCK                                                                                                 \
     "local me,limit,got,more=ARGV[1],tonumber(ARGV[2]),{0},0\n"                                           \
-    "local odd=ARGV[5]=='1'\n"                                                                            \
-    "local list=redis.pcall('XINFO','CONSUMERS',KEYS[1],'ferry') if list.err then return list end\n"      \
+    "local odd,G=ARGV[5]=='1',ARGV[6]\n"                                                                            \
+    "local list=redis.pcall('XINFO','CONSUMERS',KEYS[1],G) if list.err then return list end\n"      \
     "local may,names,gone={},{},{}\n"                                                                     \
     "for i=1,#list do local c={} for j=1,#list[i],2 do c[list[i][j]]=list[i][j+1] end\n"                  \
     "  local n=c.name local yes=n~=me and (n=='back' or ARGV[4]=='1')\n"                                  \
     "  local s=n~='back' and redis.call('ZSCORE',KEYS[2],n) gone[n]=s and tonumber(s)<now\n"              \
     "  if n~=me and not yes and ARGV[3]=='1' then yes=not s or gone[n] end\n"                             \
     "  if yes and c.pending==0 then if n~='back' and ARGV[4]~='1' then "                                  \
-    "redis.call('XGROUP','DELCONSUMER',KEYS[1],'ferry',n)\n"                                              \
+    "redis.call('XGROUP','DELCONSUMER',KEYS[1],G,n)\n"                                              \
     "    redis.call('ZREM',KEYS[2],n) end\n"                                                              \
     "  elseif yes then may[n]=true names[#names+1]=n end end\n"                                           \
     "local function take(e) local id,n,count=e[1],e[2],e[4]\n"                                            \
     "  if not may[n] then return end\n"                                                                   \
     "  if (#got-1)/3>=limit then more=1 return end\n"                                                     \
     "  if count>=2 and n~='back' then if odd then more=2 return end odd=true end\n"                       \
-    "  local x=redis.call('XCLAIM',KEYS[1],'ferry',me,0,id)\n"                                            \
+    "  local x=redis.call('XCLAIM',KEYS[1],G,me,0,id)\n"                                            \
     "  if gone[n] then redis.call('ZREM',KEYS[2],n) end\n"                                                \
     "  if x[1] and x[1][2] then got[#got+1]=id got[#got+1]=x[1][2] got[#got+1]=count else "               \
-    "redis.call('XACK',KEYS[1],'ferry',id) end end\n"                                                     \
+    "redis.call('XACK',KEYS[1],G,id) if G~='ferry' then got[#got+1]=id got[#got+1]='' got[#got+1]=count end end end\n"                                                     \
     "if #names==0 then return {0} end\n"                                                                  \
     "if ARGV[4]=='1' then local from='-' while more==0 do\n"                                              \
-    "    local page=redis.call('XPENDING',KEYS[1],'ferry',from,'+',100)\n"                                \
+    "    local page=redis.call('XPENDING',KEYS[1],G,from,'+',100)\n"                                \
     "    for i=1,#page do take(page[i]) if more~=0 then break end end\n"                                  \
     "    if #page<100 then break end from='('..page[#page][1] end\n"                                      \
-    "else for k=1,#names do local page=redis.call('XPENDING',KEYS[1],'ferry','-','+',limit+1,names[k])\n" \
+    "else for k=1,#names do local page=redis.call('XPENDING',KEYS[1],G,'-','+',limit+1,names[k])\n" \
     "    for i=1,#page do take(page[i]) if more~=0 then break end end end end\n"                          \
     "got[1]=more return got"
 
-/* KEYS stream ctl   ARGV me mode(take|back) id…: what is pending under our name and not among those. -> as TAKE */
+/* KEYS stream ctl   ARGV me mode(take|back) group id…: what is pending under our name and not among those. -> as TAKE */
 #define MINE                                                                                                      \
-    "local held,got={},{0} for i=3,#ARGV do held[ARGV[i]]=true end\n"                                             \
-    "local page=redis.pcall('XPENDING',KEYS[1],'ferry','-','+',10000,ARGV[1]) if page.err then return page end\n" \
+    "local held,got,G={},{0},ARGV[3] for i=4,#ARGV do held[ARGV[i]]=true end\n"                                             \
+    "local page=redis.pcall('XPENDING',KEYS[1],G,'-','+',10000,ARGV[1]) if page.err then return page end\n" \
     "for i=1,#page do local id,count=page[i][1],page[i][4]-1 if count<0 then count=0 end\n"                       \
     "  if not held[id] then\n"                                                                                    \
-    "    if ARGV[2]=='back' then redis.call('XCLAIM',KEYS[1],'ferry','back',0,id,'RETRYCOUNT',count,'JUSTID')\n"  \
+    "    if ARGV[2]=='back' then redis.call('XCLAIM',KEYS[1],G,'back',0,id,'RETRYCOUNT',count,'JUSTID')\n"  \
     "    else local x=redis.call('XRANGE',KEYS[1],id,id)\n"                                                       \
     "      if x[1] then got[#got+1]=id got[#got+1]=x[1][2] got[#got+1]=count else "                               \
-    "redis.call('XACK',KEYS[1],'ferry',id) end end\n"                                                             \
+    "redis.call('XACK',KEYS[1],G,id) if G~='ferry' then got[#got+1]=id got[#got+1]='' got[#got+1]=count end end end\n"                                                             \
     "    got[1]=got[1]+1 end end\n"                                                                               \
     "if ARGV[2]=='back' then\n"                                                                                   \
     "  if got[1]>0 then redis.call('PUBLISH',KEYS[2],'back') end\n"                                               \
-    "  local left=redis.call('XPENDING',KEYS[1],'ferry','-','+',1,ARGV[1])\n"                                     \
-    "  if #left==0 then redis.pcall('XGROUP','DELCONSUMER',KEYS[1],'ferry',ARGV[1]) end end\n"                    \
+    "  local left=redis.call('XPENDING',KEYS[1],G,'-','+',1,ARGV[1])\n"                                     \
+    "  if #left==0 then redis.pcall('XGROUP','DELCONSUMER',KEYS[1],G,ARGV[1]) end end\n"                    \
     "return got"
 
 /* KEYS stream known later dead parts ctl   ARGV me part token done_ms done_count, then for each message:
@@ -168,11 +169,16 @@
     "local x=redis.call('XINFO','STREAM',KEYS[1]) for j=1,#x,2 do if x[j]=='last-generated-id' then return x[j+1] " \
     "end end return '0-0'"
 
-static const char *const texts[REDIS__SCRIPTS] = {
+static const char *const texts[REDIS__EVENT_TEXTS] = {
     [REDIS__RENEW] = RENEW,   [REDIS__RELEASE] = RELEASE, [REDIS__TAKE] = TAKE,         [REDIS__MINE] = MINE,
     [REDIS__OPS] = OPS,       [REDIS__MOVE] = MOVE,       [REDIS__WITHDRAW] = WITHDRAW, [REDIS__ALIVE] = ALIVE,
     [REDIS__UNBURY] = UNBURY, [REDIS__INBOX] = INBOX,
 };
+
+static const char *text_of(redis__script s)
+{
+    return s < REDIS__EVENT_TEXTS ? texts[s] : redis__event_text(s);
+}
 
 /* ---- Calling -------------------------------------------------------------------------------------------------------- */
 
@@ -181,7 +187,7 @@ static const char *sha(redis__script s)
 {
     static _Thread_local char known[REDIS__SCRIPTS][41];
     if (!known[s][0])
-        redis__sha(texts[s], known[s]);
+        redis__sha(text_of(s), known[s]);
     return known[s];
 }
 
@@ -191,7 +197,7 @@ void redis__call(redis__pipe *p, redis__script s, size_t keys, size_t args)
     bool loaded = p->loaded >> s & 1;
     redis__words(b, 3 + keys + args);
     redis__word(b, loaded ? "EVALSHA" : "EVAL");
-    redis__word(b, loaded ? sha(s) : texts[s]);
+    redis__word(b, loaded ? sha(s) : text_of(s));
     redis__word_number(b, (int64_t)keys);
     p->loaded |= 1u << s;
 }

@@ -1,7 +1,7 @@
 /* send.c - what we send: calls, posts, cancellations, replies; and the questions about it: is anybody there, take it back.
  *
  * A sent frame's tag[0] and tag[1] hold its entry id once Redis has it; until then tag[0] is 0, and tag[1] says what is known. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 
@@ -19,7 +19,7 @@ typedef struct note {
 
 static const char *kind_of(ferry__lane lane)
 {
-    return lane == FERRY__CALLS ? "calls" : "posts";
+    return lane == FERRY__CALLS ? "calls" : lane == FERRY__POSTS ? "posts" : "events";
 }
 
 /* The keys of a name are made once and kept at its target. */
@@ -27,13 +27,14 @@ typedef struct redis__names {
     struct redis__names *next;
     char   up[REDIS__KEY], ctl[REDIS__KEY], stream[REDIS__KEY], start[REDIS__KEY + 80];
     size_t start_length;
+    redis__topic *topic;
 } names;
 
 static const names *names_of(redis__pipe *p, ferry__target *t)
 {
     if (t->data)
         return t->data;
-    names *n = ferry__alloc(sizeof *n);
+    names *n = ferry__zalloc(sizeof *n);
     if (!n)
         return NULL;
     snprintf(n->stream, sizeof n->stream, "%s:{%s}:%s", p->config->ns, t->name, kind_of(t->lane));
@@ -46,9 +47,16 @@ static const names *names_of(redis__pipe *p, ferry__target *t)
     return n;
 }
 
+/* Of an EVENTS target; NULL: no memory. */
+redis__topic **redis__send_topic(redis__pipe *p, ferry__target *t)
+{
+    names_of(p, t);
+    return t->data ? &((names *)t->data)->topic : NULL;
+}
+
 /* ---- Outcomes ------------------------------------------------------------------------------------------------------- */
 
-static void refuse(redis__pipe *p, ferry__frame *f, ferry_status status)
+void redis__send_refuse(redis__pipe *p, ferry__frame *f, ferry_status status)
 {
     f->tag[0] = 0;
     f->tag[1] = (uint64_t)status;
@@ -67,7 +75,7 @@ void redis__send_refused(redis__pipe *p)
     }
 }
 
-static void end_send(redis__pipe *p, ferry__frame *f, ferry__fate fate, ferry_status status, const char *why)
+void redis__send_end(redis__pipe *p, ferry__frame *f, ferry__fate fate, ferry_status status, const char *why)
 {
     p->sending--;
     if (fate != FERRY__ACCEPTED)
@@ -76,7 +84,7 @@ static void end_send(redis__pipe *p, ferry__frame *f, ferry__fate fate, ferry_st
     ferry__frame_unref(f);
 }
 
-static void refused_by_redis(redis__pipe *p, ferry__frame *f, const redis__value *v)
+void redis__send_denied(redis__pipe *p, ferry__frame *f, const redis__value *v)
 {
     bool again;
     char why[FERRY_WHY_SIZE];
@@ -84,7 +92,7 @@ static void refused_by_redis(redis__pipe *p, ferry__frame *f, const redis__value
     ferry__why(why, "Redis refused it: %.200s", redis__text(v));
     if (again) /* this Redis is the wrong one, or not ready: it goes out on the next connection */
         redis__link_fail(p, status, "Redis says: %.200s", redis__text(v));
-    end_send(p, f, FERRY__REFUSED, status, why);
+    redis__send_end(p, f, FERRY__REFUSED, status, why);
 }
 
 static void sent(redis__pipe *p, redis__want *w, const redis__value *v)
@@ -92,27 +100,28 @@ static void sent(redis__pipe *p, redis__want *w, const redis__value *v)
     ferry__frame *f = w->what;
     char why[FERRY_WHY_SIZE];
     if (!v && w->left)
-        end_send(p, f, FERRY__LOST, FERRY_UNAVAILABLE, "the connection to Redis was lost before it had answered");
+        redis__send_end(p, f, FERRY__LOST, FERRY_UNAVAILABLE,
+                        "the connection to Redis was lost before it had answered");
     else if (!v)
-        end_send(p, f, FERRY__REFUSED, FERRY_UNAVAILABLE, "the connection to Redis was lost before it had left");
+        redis__send_end(p, f, FERRY__REFUSED, FERRY_UNAVAILABLE, "the connection to Redis was lost before it had left");
     else if (v->type == REDIS__ERROR)
-        refused_by_redis(p, f, v);
+        redis__send_denied(p, f, v);
     else if (v->type == REDIS__NIL) {
         const char *route = ferry__frame_text(f, f->route);
         p->inbox_fresh_ms = 0; /* if that stream is gone, ours may be */
         ferry__why(why, "nobody ever served '%.*s' here: start a server for it, or check the name and FERRY_URL",
                    (int)strcspn(route, "."), route);
-        end_send(p, f, FERRY__REFUSED, FERRY_NO_SERVICE, why);
+        redis__send_end(p, f, FERRY__REFUSED, FERRY_NO_SERVICE, why);
     } else {
         redis__entry_id(redis__text(v), &f->tag[0], &f->tag[1]);
         p->work = p->work || !ferry__list_empty(&p->withdrawals);
-        end_send(p, f, FERRY__ACCEPTED, FERRY_OK, NULL);
+        redis__send_end(p, f, FERRY__ACCEPTED, FERRY_OK, NULL);
     }
 }
 
 /* ---- Sending -------------------------------------------------------------------------------------------------------- */
 
-static bool room_for(redis__pipe *p, const ferry__frame *f)
+bool redis__send_room(redis__pipe *p, const ferry__frame *f)
 {
     redis__conn *w = &p->conns[REDIS__W];
     return p->sending < p->config->max_queued &&
@@ -135,8 +144,8 @@ static void send_request(redis__pipe *p, ferry__target *t, ferry__frame *f)
 {
     redis__conn *w = &p->conns[REDIS__W];
     const names *n = names_of(p, t);
-    if (!n || !room_for(p, f)) {
-        refuse(p, f, n ? FERRY_OVERLOADED : FERRY_NO_MEMORY);
+    if (!n || !redis__send_room(p, f)) {
+        redis__send_refuse(p, f, n ? FERRY_OVERLOADED : FERRY_NO_MEMORY);
         return;
     }
     if (f->kind == FERRY__CALL)
@@ -234,7 +243,9 @@ static void send_staged(redis__pipe *p)
         else if (f->kind == FERRY__CONTROL)
             ferry__frame_unref(f);
         else if (p->state != FERRY__UP)
-            refuse(p, f, FERRY_UNAVAILABLE);
+            redis__send_refuse(p, f, FERRY_UNAVAILABLE);
+        else if (t->lane == FERRY__EVENTS)
+            redis__topic_send(p, t, f);
         else
             send_request(p, t, f);
     }
@@ -299,6 +310,11 @@ static void ask_withdraw(redis__pipe *p, note *n)
     ferry__buf *b = &p->conns[REDIS__W].out;
     const names *at = names_of(p, n->target);
     n->asked = true;
+    if (n->target->lane == FERRY__EVENTS) { /* whom it reached nobody can say */
+        redis__command(b, "PING", NULL);
+        redis__ask(&p->conns[REDIS__W], withdrawn, n, 0);
+        return;
+    }
     redis__call(p, REDIS__WITHDRAW, 1, 1);
     redis__word(b, at ? at->stream : "");
     redis__word_entry(b, n->frame->tag[0], n->frame->tag[1]);

@@ -5,35 +5,60 @@
  * One script renews: it puts us among those who are up, renews the lease, and deals the partitions out evenly. A partition that is
  * one too many is released when all of it is settled. A renewal that finds no lease where one should be tells that we were taken for
  * dead and our messages given to others: then we begin a new era, under a new name. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 
 #include <string.h>
 
-enum { CALLS, POSTS, CONTROLS };
+enum { CALLS, POSTS, CONTROLS, EVENTS };
 
 /* ---- Making one ----------------------------------------------------------------------------------------------------- */
 
-static void lane_init(redis__lane *l, redis__service *s, ferry__lane lane, unsigned part)
+void redis__lane_init(redis__lane *l, redis__service *s, ferry__lane lane, unsigned part, const char *key,
+                      const char *group)
 {
-    *l = (redis__lane){.service = s, .lane = lane, .part = part};
+    *l = (redis__lane){.service = s, .lane = lane, .part = part, .group = group};
     if (part)
-        snprintf(l->key, sizeof l->key, "%.280sposts:%u", s->prefix, part);
+        snprintf(l->key, sizeof l->key, "%.280s:%u", key, part);
     else
-        snprintf(l->key, sizeof l->key, "%.280s%s", s->prefix, lane == FERRY__CALLS ? "calls" : "posts");
+        snprintf(l->key, sizeof l->key, "%.280s", key);
     ferry__list_init(&l->held);
     ferry__frames_init(&l->backlog);
     l->ops_end = &l->ops;
 }
 
+static void init_posts(redis__service *s)
+{
+    char key[REDIS__KEY + 8];
+    snprintf(key, sizeof key, "%sposts", s->prefix);
+    for (unsigned i = 0; i <= s->parts; i++)
+        redis__lane_init(&s->posts[i], s, FERRY__POSTS, i, key, REDIS__GROUP);
+}
+
+/* Before it has received anything. */
+bool redis__service_set_parts(redis__service *s, unsigned parts)
+{
+    redis__lane *posts = s->parts == parts ? s->posts : ferry__alloc((parts + 1) * sizeof *posts);
+    if (posts == s->posts)
+        return posts != NULL;
+    if (!posts)
+        return false;
+    ferry__free(s->posts);
+    s->posts = posts;
+    s->parts = parts;
+    init_posts(s);
+    return true;
+}
+
 static redis__service *make(redis__pipe *p, const char *name)
 {
-    size_t parts = p->config->partitions + 1;
+    char key[REDIS__KEY + 8];
     redis__service *s = ferry__zalloc(sizeof *s);
     if (s) {
         s->name = ferry__strdup(name);
-        s->posts = ferry__alloc(parts * sizeof *s->posts);
+        s->parts = p->config->partitions;
+        s->posts = ferry__alloc((s->parts + 1) * sizeof *s->posts);
     }
     if (!s || !s->name || !s->posts) {
         ferry__free(s ? s->name : NULL);
@@ -42,9 +67,9 @@ static redis__service *make(redis__pipe *p, const char *name)
         return NULL;
     }
     snprintf(s->prefix, sizeof s->prefix, "%s:{%s}:", p->config->ns, name);
-    lane_init(&s->calls, s, FERRY__CALLS, 0);
-    for (unsigned i = 0; i < parts; i++)
-        lane_init(&s->posts[i], s, FERRY__POSTS, i);
+    snprintf(key, sizeof key, "%scalls", s->prefix);
+    redis__lane_init(&s->calls, s, FERRY__CALLS, 0, key, REDIS__GROUP);
+    init_posts(s);
     return s;
 }
 
@@ -60,7 +85,7 @@ redis__service *redis__service_get(redis__pipe *p, const char *name)
     return s;
 }
 
-static void free_lane(redis__lane *l)
+void redis__lane_free(redis__lane *l)
 {
     ferry__frames_drop(&l->backlog);
     while (!ferry__list_empty(&l->held))
@@ -71,9 +96,10 @@ void redis__services_free(redis__pipe *p)
 {
     for (redis__service *s = p->services, *next; s; s = next) {
         next = s->next;
-        free_lane(&s->calls);
-        for (unsigned i = 0; i <= p->config->partitions; i++)
-            free_lane(&s->posts[i]);
+        redis__lane_free(&s->calls);
+        for (unsigned i = 0; i <= s->parts; i++)
+            redis__lane_free(&s->posts[i]);
+        redis__group_free(s);
         ferry__free(s->posts);
         ferry__free(s->name);
         ferry__free(s);
@@ -85,7 +111,7 @@ void redis__services_free(redis__pipe *p)
 
 static bool serving(const redis__service *s)
 {
-    return s->source[CALLS] || s->source[POSTS];
+    return s->source[CALLS] || s->source[POSTS] || s->source[EVENTS];
 }
 
 static bool busy(const redis__lane *l)
@@ -93,19 +119,21 @@ static bool busy(const redis__lane *l)
     return l->held_count > 0 || l->ops || l->flying > 0;
 }
 
-static bool holds(const redis__pipe *p, const redis__service *s)
+static bool holds(const redis__service *s)
 {
     bool any = busy(&s->calls);
-    for (unsigned i = 0; i <= p->config->partitions; i++)
-        any = any || busy(&s->posts[i]);
+    for (unsigned i = 0; i <= s->parts; i++)
+        any = any || busy(&s->posts[i]) || (s->group && busy(redis__group_lane(s->group, i)));
     return any;
 }
 
 static void each_lane(redis__pipe *p, redis__service *s, void (*act)(redis__pipe *p, redis__lane *l))
 {
     act(p, &s->calls);
-    for (unsigned i = 0; i <= p->config->partitions; i++)
+    for (unsigned i = 0; i <= s->parts; i++)
         act(p, &s->posts[i]);
+    for (unsigned i = 0; s->group && i <= s->parts; i++)
+        act(p, redis__group_lane(s->group, i));
 }
 
 static void forget_lane(redis__pipe *p, redis__lane *l)
@@ -128,26 +156,34 @@ static void buried_alive(redis__pipe *p)
     }
 }
 
-static void deal(redis__pipe *p, redis__service *s, const redis__value *v)
+static void set_state(redis__service *s, unsigned part, redis__lane_state state, uint64_t token)
+{
+    redis__lane *lanes[] = {&s->posts[part], s->group ? redis__group_lane(s->group, part) : NULL};
+    for (size_t i = 0; i < 2 && lanes[i]; i++) {
+        lanes[i]->state = state;
+        lanes[i]->token = token;
+    }
+}
+
+static void deal(redis__service *s, const redis__value *v)
 {
     bool mine[1025] = {false};
     int64_t surplus = redis__number(redis__at(v, 2));
     for (size_t i = 3; i + 1 < v->count; i += 2) {
         int64_t part = redis__number(redis__at(v, i));
         uint64_t token = (uint64_t)redis__number(redis__at(v, i + 1));
-        if (part < 1 || part > p->config->partitions)
+        if (part < 1 || part > s->parts)
             continue;
         redis__lane *l = &s->posts[part];
         mine[part] = true;
         if (l->state == REDIS__LANE_OFF || l->token != token)
-            l->state = REDIS__LANE_CLAIMING;
-        l->token = token;
+            set_state(s, (unsigned)part, REDIS__LANE_CLAIMING, token);
     }
-    for (unsigned i = p->config->partitions; i >= 1; i--) {
+    for (unsigned i = s->parts; i >= 1; i--) {
         redis__lane *l = &s->posts[i];
         if (l->state != REDIS__LANE_OFF && l->state != REDIS__LANE_RELEASING &&
             (!mine[i] || surplus-- > 0 || !serving(s)))
-            l->state = mine[i] ? REDIS__LANE_RELEASING : REDIS__LANE_OFF;
+            set_state(s, i, mine[i] ? REDIS__LANE_RELEASING : REDIS__LANE_OFF, l->token);
     }
 }
 
@@ -176,7 +212,7 @@ static void renewed(redis__pipe *p, redis__want *w, const redis__value *v)
     }
     s->joined = s->grouped = true;
     s->sure_ms = p->now_ms;
-    deal(p, s, v);
+    deal(s, v);
 }
 
 /* May we hand up what was delivered to us? Not if by now it may be another's. */
@@ -201,9 +237,9 @@ static void renew(redis__pipe *p, redis__service *s)
         word_key(p, s, keys[i]);
     redis__word(b, p->me);
     redis__word_number(b, p->lease_ms);
-    s->seen = serving(s) || holds(p, s);
+    s->seen = serving(s) || holds(s);
     redis__word(b, serving(s) ? "2" : s->seen ? "1" : "0");
-    redis__word_number(b, p->config->partitions);
+    redis__word_number(b, s->parts);
     redis__word(b, s->grouped ? "0" : "1");
     redis__ask(&p->conns[REDIS__W], renewed, s, p->era);
     s->renewing = true;
@@ -223,18 +259,21 @@ static void released(redis__pipe *p, redis__want *w, const redis__value *v)
 {
     redis__lane *l = w->what;
     (void)p;
-    l->state = v && v->type == REDIS__NUMBER ? REDIS__LANE_OFF : REDIS__LANE_RELEASING;
+    set_state(l->service, l->part, v && v->type == REDIS__NUMBER ? REDIS__LANE_OFF : REDIS__LANE_RELEASING, l->token);
     l->taking = false;
+}
+
+static bool still(redis__pipe *p, redis__lane *l)
+{
+    redis__settle_back(p, l);
+    return !busy(l) && !l->in_read && !l->taking;
 }
 
 static void release(redis__pipe *p, redis__lane *l)
 {
     ferry__buf *b = &p->conns[REDIS__W].out;
-    for (ferry__frame *f; (f = ferry__frames_take(&l->backlog));) {
-        redis__settle_op(p, (redis__receipt *)(uintptr_t)f->tag[0], REDIS__HAND_BACK);
-        ferry__frame_unref(f);
-    }
-    if (busy(l) || l->in_read || l->taking)
+    redis__group *g = l->service->group;
+    if (!still(p, l) || (g && !still(p, redis__group_lane(g, l->part))))
         return;
     l->taking = true;
     redis__call(p, REDIS__RELEASE, 2, 3);
@@ -277,7 +316,7 @@ static void subscribe(redis__pipe *p, redis__service *s)
 {
     char channel[REDIS__KEY + 8];
     redis__conn *c = &p->conns[REDIS__S];
-    if (s->subscribed || !s->source[CONTROLS])
+    if (s->subscribed || !(s->source[CONTROLS] || s->source[EVENTS]))
         return;
     if (c->state == REDIS__OFF && !redis__conn_open(c))
         redis__link_fail(p, FERRY_NO_MEMORY, "out of memory");
@@ -291,15 +330,17 @@ static void subscribe(redis__pipe *p, redis__service *s)
 static void service_turn(redis__pipe *p, redis__service *s)
 {
     subscribe(p, s);
-    if (s->seen && !serving(s) && !s->renewing && !holds(p, s))
+    if (s->seen && !serving(s) && !s->renewing && !holds(s))
         s->renew_ms = p->now_ms; /* the last answer is out: now we are gone */
+    if (s->group && !redis__group_turn(p, s->group))
+        return;
     if (!s->renewing && p->now_ms >= s->renew_ms)
         renew(p, s);
     if (!s->joined)
         return;
     if (s->source[POSTS] && !s->moving && p->now_ms >= s->move_ms)
         move(p, s);
-    for (unsigned i = 1; i <= p->config->partitions; i++)
+    for (unsigned i = 1; i <= s->parts; i++)
         if (s->posts[i].state == REDIS__LANE_RELEASING)
             release(p, &s->posts[i]);
 }
@@ -334,6 +375,8 @@ int redis__services_next_ms(const redis__pipe *p, int64_t now_ms)
             ms = sooner(ms, s->calls.look_ms, now_ms);
         if (s->joined && s->source[POSTS] && s->credit[POSTS] > 0 && !s->posts[0].taking)
             ms = sooner(ms, s->posts[0].look_ms, now_ms);
+        if (s->group)
+            ms = sooner(ms, redis__group_due(s->group), now_ms);
     }
     return ms;
 }
@@ -354,6 +397,8 @@ void redis__services_lost(redis__pipe *p)
         s->renew_ms = 0;
         s->sure_ms = 0;
         each_lane(p, s, lane_lost);
+        if (s->group)
+            redis__group_down(s->group);
     }
 }
 
@@ -364,17 +409,18 @@ static void leave_lane(redis__pipe *p, redis__lane *l)
     ferry__buf *b = &p->conns[REDIS__W].out;
     if (l->part && l->state == REDIS__LANE_OFF)
         return;
-    redis__call(p, REDIS__MINE, 2, 2 + l->held_count);
+    redis__call(p, REDIS__MINE, 2, 3 + l->held_count);
     redis__word(b, l->key);
     word_key(p, l->service, "ctl");
     redis__word(b, p->me);
     redis__word(b, "back");
+    redis__word(b, l->group);
     for (ferry__node *n = l->held.next; n != &l->held; n = n->next) {
         redis__receipt *r = FERRY__OF(n, redis__receipt, node);
         redis__word_entry(b, r->ms, r->seq);
     }
     redis__ask(&p->conns[REDIS__W], redis__ignore, NULL, 0);
-    if (l->part) {
+    if (l->part && l->lane == FERRY__POSTS) {
         redis__call(p, REDIS__RELEASE, 2, 3);
         word_key(p, l->service, "parts");
         word_key(p, l->service, "ctl");
@@ -401,6 +447,6 @@ void redis__services_leave(redis__pipe *p)
             redis__word(&w->out, p->me);
             redis__ask(w, redis__ignore, NULL, 0);
         }
-        s->joined = holds(p, s);
+        s->joined = holds(s);
     }
 }

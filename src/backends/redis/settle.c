@@ -2,13 +2,13 @@
  *
  * A receipt stays until Redis has answered. When the connection goes first, its settlement is written again on the next one; the
  * script finds what was done already no longer pending under our name, and leaves it. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/alloc.h"
 
 #include <string.h>
 
-enum { LOT = 256 };
+enum { LOT = 256, EVENTS_LOT = 1024 };
 
 /* ---- Receipts ------------------------------------------------------------------------------------------------------- */
 
@@ -51,6 +51,7 @@ void redis__receipt_free(redis__receipt *r)
         l->odd--;
     ferry__free(r->box);
     ferry__free(r->record);
+    ferry__frame_unref(r->frame);
     ferry__free(r);
 }
 
@@ -63,6 +64,8 @@ void redis__settle_op(redis__pipe *p, redis__receipt *r, redis__op op)
     r->next = NULL;
     *l->ops_end = r;
     l->ops_end = &r->next;
+    l->ops_count++;
+    l->urgent = l->urgent || op != REDIS__SETTLE;
     p->work = true;
 }
 
@@ -83,6 +86,16 @@ static bool keep(redis__pipe *p, redis__receipt *r, ferry__frame *f)
     return true;
 }
 
+/* All that was not handed up goes back. */
+void redis__settle_back(redis__pipe *p, redis__lane *l)
+{
+    for (ferry__frame *f; (f = ferry__frames_take(&l->backlog));) {
+        redis__receipt *r = (redis__receipt *)(uintptr_t)f->tag[0];
+        r->frame = f;
+        redis__settle_op(p, r, REDIS__HAND_BACK);
+    }
+}
+
 void redis__settle_note(redis__pipe *p, ferry__frame *f, redis__op op)
 {
     redis__receipt *r = (redis__receipt *)(uintptr_t)f->tag[0];
@@ -91,7 +104,10 @@ void redis__settle_note(redis__pipe *p, ferry__frame *f, redis__op op)
     r->told = true;
     r->attempt = f->attempt;
     redis__settle_op(p, r, op);
-    ferry__frame_unref(f);
+    if (r->lane->lane == FERRY__EVENTS && (op == REDIS__RETRY || op == REDIS__HAND_BACK))
+        r->frame = f;
+    else
+        ferry__frame_unref(f);
 }
 
 /* ---- Answers -------------------------------------------------------------------------------------------------------- */
@@ -99,8 +115,8 @@ void redis__settle_note(redis__pipe *p, ferry__frame *f, redis__op op)
 static void again(redis__pipe *p, redis__lane *l, redis__receipt *first)
 {
     redis__receipt **end = &first;
-    while (*end)
-        end = &(*end)->next;
+    for (; *end; end = &(*end)->next)
+        l->ops_count++;
     *end = l->ops;
     if (!l->ops)
         l->ops_end = end;
@@ -157,17 +173,22 @@ static void acknowledged(redis__pipe *p, redis__want *w, const redis__value *v)
         end_all(p, first, true);
 }
 
-static void operated(redis__pipe *p, redis__want *w, const redis__value *v)
+void redis__settle_answer(redis__pipe *p, redis__want *w, const redis__value *v, redis__script s)
 {
     redis__receipt *first = w->what;
     redis__lane *l = first->lane;
     l->flying -= length_of(first);
-    if (!v || redis__forgotten(p, REDIS__OPS, v))
+    if (!v || redis__forgotten(p, s, v))
         again(p, l, first);
     else if (v->type == REDIS__ERROR)
         failed(p, l, first, v);
     else
         end_all(p, first, redis__number(v) >= 0);
+}
+
+static void operated(redis__pipe *p, redis__want *w, const redis__value *v)
+{
+    redis__settle_answer(p, w, v, REDIS__OPS);
 }
 
 /* ---- Writing -------------------------------------------------------------------------------------------------------- */
@@ -186,8 +207,12 @@ static void acknowledge(redis__pipe *p, redis__lane *l, redis__receipt *first)
     redis__words(&w->out, 3 + n);
     redis__word(&w->out, "XACK");
     redis__word(&w->out, l->key);
-    redis__word(&w->out, REDIS__GROUP);
+    redis__word(&w->out, l->group);
     word_ids(&w->out, first);
+    if (l->lane == FERRY__EVENTS) {
+        redis__ask_lazily(w, acknowledged, first, 0);
+        return;
+    }
     redis__ask_lazily(w, redis__ignore, NULL, 0);
     redis__words(&w->out, 2 + n);
     redis__word(&w->out, "XDEL");
@@ -258,18 +283,19 @@ static void operate(redis__pipe *p, redis__lane *l, redis__receipt *first)
 
 static bool plain(const redis__receipt *r)
 {
-    return r->lane->lane == FERRY__CALLS && (r->op == REDIS__SETTLE || r->op == REDIS__DROP);
+    return r->lane->lane != FERRY__POSTS && (r->op == REDIS__SETTLE || r->op == REDIS__DROP);
 }
 
 /* The next of them that can go in one command, cut off; those of an era that is over go nowhere: others have those messages now. */
 static redis__receipt *cut(redis__pipe *p, redis__lane *l)
 {
     redis__receipt *first = NULL, **end = &first;
-    for (size_t n = 0; l->ops && n < LOT; n++) {
+    for (size_t n = 0; l->ops && n < (l->lane == FERRY__EVENTS ? EVENTS_LOT : LOT); n++) {
         redis__receipt *r = l->ops;
         if (r->era == p->era && first && plain(r) != plain(first))
             break;
         l->ops = r->next;
+        l->ops_count--;
         r->next = NULL;
         if (r->era != p->era) {
             end_all(p, r, false);
@@ -280,8 +306,10 @@ static redis__receipt *cut(redis__pipe *p, redis__lane *l)
         *end = r;
         end = &r->next;
     }
-    if (!l->ops)
+    if (!l->ops) {
         l->ops_end = &l->ops;
+        l->urgent = false;
+    }
     return first;
 }
 
@@ -295,7 +323,10 @@ static void settle_lane(redis__pipe *p, redis__lane *l)
             for (redis__receipt *r = first; r; r = r->next)
                 if (r->op == REDIS__RETRY && p->now_ms + r->delay_ms < l->service->move_ms)
                     l->service->move_ms = p->now_ms + r->delay_ms;
-            operate(p, l, first);
+            if (l->lane == FERRY__EVENTS)
+                redis__group_operate(p, l, first);
+            else
+                operate(p, l, first);
         }
     }
 }
@@ -308,7 +339,10 @@ void redis__settle_all(redis__pipe *p)
         if (!s->joined && s->renewing)
             continue; /* under a new name: first it must be known */
         settle_lane(p, &s->calls);
-        for (unsigned i = 0; i <= p->config->partitions; i++)
+        for (unsigned i = 0; i <= s->parts; i++)
             settle_lane(p, &s->posts[i]);
+        if (s->group && redis__group_commits(p, s->group))
+            for (unsigned i = 0; i <= s->parts; i++)
+                settle_lane(p, redis__group_lane(s->group, i));
     }
 }

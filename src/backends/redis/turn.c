@@ -4,7 +4,7 @@
  * wait polls without the lock, on a list that the pump before it made; so connections need no lock of their own.
  *
  * The answers on W to calls, replies and acknowledgements are lazy: they wake nobody, and are read in lots or after LAZY_MS. */
-#include "backends/redis/redis.h"
+#include "backends/redis/event.h"
 
 #include "base/clock.h"
 
@@ -17,7 +17,7 @@
 
 static void flush_conns(redis__pipe *p)
 {
-    for (size_t i = 0; i < REDIS__ROLES; i++) {
+    for (size_t i = 0; i < p->conns_used; i++) {
         redis__conn *c = &p->conns[i];
         if (c->state >= REDIS__GREETING && !p->slow_to_die &&
             (c->out.length || c->out.failed || ferry__stream_unsent(c->stream)))
@@ -31,6 +31,7 @@ static void read_on(redis__pipe *p)
         return;
     redis__inbox_read(p);
     redis__intake_read(p);
+    redis__events_read(p);
 }
 
 static bool stale(const redis__pipe *p)
@@ -53,6 +54,7 @@ void redis__flush(void *self)
         if (p->state == FERRY__UP) {
             redis__services_turn(p);
             redis__intake_turn(p);
+            redis__events_turn(p);
         }
         read_on(p);
     }
@@ -88,7 +90,7 @@ static void make_list(redis__pipe *p)
     p->polled_count = 0;
     p->polled[p->polled_count] = (struct pollfd){.fd = p->wake_fd, .events = POLLIN};
     p->polled_conn[p->polled_count++] = NULL;
-    for (size_t i = 0; i < REDIS__ROLES; i++) {
+    for (size_t i = 0; i < p->conns_used; i++) {
         redis__conn *c = &p->conns[i];
         int fd = c->state == REDIS__OFF ? -1 : ferry__stream_fd(c->stream);
         short events = fd < 0 ? 0 : wanted(p, c);
@@ -128,7 +130,7 @@ static bool due(const redis__pipe *p, const redis__conn *c)
 
 static void pump_conns(redis__pipe *p)
 {
-    for (size_t i = 0; i < REDIS__ROLES; i++) {
+    for (size_t i = 0; i < p->conns_used; i++) {
         redis__conn *c = &p->conns[i];
         if (c->state != REDIS__OFF && !p->slow_to_die && due(p, c))
             redis__conn_pump(c);
@@ -139,10 +141,13 @@ void redis__deliver(redis__pipe *p)
 {
     for (redis__service *s = p->services; s; s = s->next) {
         redis__lane_deliver(p, &s->calls);
-        for (unsigned i = 0; i <= p->config->partitions; i++)
+        for (unsigned i = 0; i <= s->parts; i++)
             if (s->posts[i].backlog.first)
                 redis__lane_deliver(p, &s->posts[i]);
+        if (s->group)
+            redis__group_deliver(p, s->group);
     }
+    redis__tails_deliver(p);
 }
 
 static void tell_settled(redis__pipe *p)
@@ -157,7 +162,7 @@ static void tell_settled(redis__pipe *p)
 
 static void sync_epoll(redis__pipe *p)
 {
-    for (size_t i = 0; i < REDIS__ROLES && p->epoll_fd >= 0; i++) {
+    for (size_t i = 0; i < p->conns_used && p->epoll_fd >= 0; i++) {
         redis__conn *c = &p->conns[i];
         int fd = c->state == REDIS__OFF ? -1 : ferry__stream_fd(c->stream);
         short wants = fd < 0 ? 0 : ferry__stream_events(c->stream);
@@ -182,6 +187,7 @@ void redis__pump(void *self)
     redis__deliver(p);
     redis__link_turn(p);
     redis__send_news(p);
+    redis__events_tidy(p);
     if (p->admins && p->state == FERRY__UP)
         redis__admin_ask(p);
     tell_settled(p);
@@ -211,7 +217,7 @@ void redis__wake(void *self)
 
 static bool unwritten(const redis__pipe *p)
 {
-    for (size_t i = 0; i < REDIS__ROLES; i++)
+    for (size_t i = 0; i < p->conns_used; i++)
         if (p->conns[i].state >= REDIS__GREETING && p->conns[i].out.length)
             return true;
     return false;
@@ -242,6 +248,9 @@ int redis__fd(void *self)
 
 static bool reading(const redis__pipe *p)
 {
+    for (size_t i = REDIS__E; i < p->conns_used; i++)
+        if (p->conns[i].reading)
+            return true;
     return p->conns[REDIS__C].reading || p->conns[REDIS__P].reading;
 }
 

@@ -71,15 +71,19 @@ static char *add_text(char *to, const char *text)
     return to + length + 1;
 }
 
-static char *add_number(char *to, int64_t n)
+static char *add_unsigned(char *to, uint64_t left)
 {
     char text[24], *at = text + sizeof text - 1;
-    uint64_t left = n < 0 ? 0 : (uint64_t)n;
     *at = '\0';
     do {
         *--at = (char)('0' + left % 10);
     } while (left /= 10);
     return add_text(to, at);
+}
+
+static char *add_number(char *to, int64_t n)
+{
+    return add_unsigned(to, n < 0 ? 0 : (uint64_t)n);
 }
 
 enum { HEAD = 8 + 8 + 8 + 130 + FERRY__ID_TEXT + 24 + 24 + 8 + 260 };
@@ -124,6 +128,26 @@ void redis__wire_request(ferry__buf *b, const char *start, size_t start_length, 
         redis__word(b, "attempt");
         redis__word_number(b, f->attempt);
     }
+}
+
+/* An event or post as words of a script: their number, then field, value, … with its attempt. */
+size_t redis__wire_words(const ferry__frame *f)
+{
+    field fields[FIELDS];
+    return 5 + 2 * optional(f, fields);
+}
+
+void redis__wire_put(ferry__buf *b, const ferry__frame *f, uint32_t attempt)
+{
+    char head[HEAD];
+    field fields[FIELDS];
+    size_t n = optional(f, fields);
+    redis__word_number(b, (int64_t)(4 + 2 * n));
+    redis__word(b, "ferry");
+    redis__word_bytes(b, head, print_request(head, f, false, 0));
+    put_fields(b, f, fields, n);
+    redis__word(b, "attempt");
+    redis__word_number(b, attempt);
 }
 
 static size_t print_reply(char *head, const ferry__frame *f)
@@ -329,7 +353,7 @@ static bool read_head(entry *e, head *h)
     h->pubsub = is(word, length, "pubsub");
     length = (size_t)(w->end - w->at);
     snprintf(e->source, sizeof e->source, "%.*s", (int)(length < 256 ? length : 256), w->at);
-    return (h->kind == FERRY__CALL || h->kind == FERRY__POST) && h->verb;
+    return h->kind == FERRY__EVENT || ((h->kind == FERRY__CALL || h->kind == FERRY__POST) && h->verb);
 }
 
 ferry__frame *redis__wire_read(const redis__value *fields, int64_t now_ms, int64_t age_ms, ferry_status *why)
@@ -432,9 +456,9 @@ void redis__entry_id(const char *text, uint64_t *ms, uint64_t *seq)
 
 void redis__word_entry(ferry__buf *b, uint64_t ms, uint64_t seq)
 {
-    char text[48], *to = add_number(text, (int64_t)ms);
+    char text[48], *to = add_unsigned(text, ms);
     to[-1] = '-';
-    to = add_number(to, (int64_t)seq);
+    to = add_unsigned(to, seq);
     redis__word_bytes(b, text, (size_t)(to - text) - 1);
 }
 
