@@ -230,7 +230,8 @@ TEST(heads_that_are_none)
                                         "1 call get a.b zz 1 1 stream x",
                                         "1 call gett a.b 00000000000000000000000000000000-1 1 1 stream x",
                                         "1 reply OK executed 1",
-                                        "1 event get a.b 00000000000000000000000000000000-1 1 1 stream x"};
+                                        "1 event - a.b zz 0 1 - x",
+                                        "1 control get a.b 00000000000000000000000000000000-1 1 1 stream x"};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         redis__value name = {.type = REDIS__TEXT, .text = "ferry", .count = 5},
                      head = {.type = REDIS__TEXT, .text = heads[i], .count = strlen(heads[i])};
