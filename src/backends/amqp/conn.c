@@ -313,6 +313,7 @@ static void on_answer(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_me
     case AMQP_QUEUE_PURGE_OK_METHOD:
         ferry__amqp_topics_answer(a, ((const amqp_queue_purge_ok_t *)m->decoded)->message_count, 0);
         break;
+    case AMQP_QUEUE_BIND_OK_METHOD:
     case AMQP_EXCHANGE_DECLARE_OK_METHOD:
     case AMQP_EXCHANGE_DELETE_OK_METHOD:
         ferry__amqp_topics_answer(a, 0, 0);
@@ -372,7 +373,7 @@ static ferry__kind kind_of(const ferry__amqp_conn *c, amqp_channel_t channel, co
         return FERRY__POST;
     if (in->tag_kind == 'r' || in->tag_kind == 'x')
         return in->tag_kind == 'r' ? FERRY__REPLY : FERRY__CONTROL;
-    if (in->tag_kind == 'e')
+    if (in->tag_kind == 'e' || in->tag_kind == 't' || in->tag_kind == 'f')
         return FERRY__EVENT;
     return !c->publishes && channel == FERRY__AMQP_CALLS_IN ? FERRY__CALL : FERRY__POST;
 }
@@ -396,6 +397,7 @@ static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_
     size_t most = (a->config->max_message + 65536) * (in->what == FERRY__AMQP_GOT ? 3 : 1);
     ferry_status why;
     ferry__kind kind = kind_of(c, channel, in);
+    in->offset = kind == FERRY__EVENT ? ferry__amqp_fields_offset(p) : 0;
     if (in->left <= most)
         in->frame = ferry__amqp_fields_read(p, kind, (size_t)in->left, ferry__now_ms(), &a->scratch, &why);
     in->bad = !in->frame;

@@ -300,9 +300,9 @@ void ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp
     }
     if (in->tag_kind == 'k')
         in->partition = part;
-    if (in->tag_kind == 'e')
+    if (in->tag_kind == 'e' || in->tag_kind == 'f')
         ferry__amqp_event_deliver(in, part, d->routing_key);
-    if ((in->tag_kind == 'q' || in->tag_kind == 'k' || in->tag_kind == 'e') &&
+    if ((in->tag_kind == 'q' || in->tag_kind == 'k' || in->tag_kind == 'e' || in->tag_kind == 't') &&
         !ferry__amqp_tag_add(c->a, channel, d->delivery_tag))
         ferry__amqp_fail(c->a, FERRY_UNAVAILABLE, "no memory for a delivery, or its number makes no sense");
 }
@@ -356,8 +356,10 @@ void ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_i
 {
     if (in->tag_kind == 'q' || in->tag_kind == 'k')
         work(a, channel, in);
-    else if (in->tag_kind == 'e')
+    else if (in->tag_kind == 'e' || in->tag_kind == 't')
         ferry__amqp_event_delivered(a, channel, in);
+    else if (in->tag_kind == 'f')
+        ferry__amqp_topics_read(a, in);
     else if (!in->frame || a->closing || in->tag_kind == 'u')
         ferry__frame_unref(in->frame);
     else if (in->tag_kind == 'r')
@@ -409,8 +411,8 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
     char kind = 0;
     unsigned number = 0, part;
     ferry__amqp_intake *in = parse_tag(tag, &kind, &number, &part) ? ferry__amqp_intake_by(a, number) : NULL;
-    if (kind == 'e')
-        ferry__amqp_event_cancelled(a, number);
+    if (kind == 'e' || kind == 't')
+        ferry__amqp_event_cancelled(a, kind, number);
     if (kind == 'r' || kind == 'x') {
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of this handle");
         return;

@@ -1,4 +1,4 @@
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -8,9 +8,15 @@
 
 enum { PART_PREFETCH = 128, PINCH_MS = 20, PRECONDITION_FAILED = 406, ACCESS_REFUSED = 403, NOT_IMPLEMENTED = 540 };
 
-#define EACH_FEED(a, d)                                                                                            \
-    for (ferry__node *n_ = (a)->feeds.next, *next_; next_ = n_->next, n_ != &(a)->feeds; n_ = next_)               \
-        for (ferry__amqp_feed *d = FERRY__OF(n_, ferry__amqp_feed, node); d; d = NULL)
+static ferry__amqp_feed *at(const ferry__amqp *a, ferry__node *n)
+{
+    return n == &a->feeds ? NULL : FERRY__OF(n, ferry__amqp_feed, node);
+}
+
+static ferry__amqp_feed *after(const ferry__amqp *a, ferry__amqp_feed *d)
+{
+    return d ? at(a, d->node.next) : NULL;
+}
 
 static bool live(const ferry__amqp *a)
 {
@@ -19,27 +25,38 @@ static bool live(const ferry__amqp *a)
 
 ferry__amqp_feed *ferry__amqp_feed_on(ferry__amqp *a, amqp_channel_t channel)
 {
-    EACH_FEED(a, d)
-    if (d->channel == channel)
-        return d;
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d))
+        if (d->channel == channel)
+            return d;
     return NULL;
+}
+
+static void drop(ferry__amqp_feed *d)
+{
+    ferry__list_remove(&d->node);
+    ferry__frames_drop(&d->hold);
+    ferry__amqp_stream_free(d);
+    ferry__free(d);
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------ */
 
-static void begin(ferry__amqp *a, ferry__amqp_feed *d)
+void ferry__amqp_feed_begin(ferry__amqp *a, ferry__amqp_feed *d)
 {
     if (!live(a) || d->opened || d->broken || !d->source)
         return;
     d->opened = true;
     ferry__amqp_channel_open(&a->in, d->channel);
-    ferry__amqp_event_declare(a, d);
+    if (d->stream)
+        ferry__amqp_stream_declare(a, d);
+    else
+        ferry__amqp_event_declare(a, d);
 }
 
 void ferry__amqp_events_begin(ferry__amqp *a)
 {
-    EACH_FEED(a, d)
-    begin(a, d);
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d))
+        ferry__amqp_feed_begin(a, d);
 }
 
 static amqp_channel_t free_channel(ferry__amqp *a)
@@ -62,7 +79,7 @@ static char *keep(char **at, const char *text)
 static ferry__amqp_feed *new_feed(const ferry__amqp *a, const ferry__source *source)
 {
     const ferry__wish *w = source->wish;
-    unsigned parts = w->group ? 1 + a->config->partitions : 1;
+    unsigned parts = w->group && !a->streams ? 1 + a->config->partitions : 1;
     size_t texts = strlen(source->name) + strlen(w->box) + strlen(w->pattern) + 3;
     ferry__amqp_feed *d = ferry__zalloc(sizeof *d + parts * sizeof *d->part + texts);
     if (!d)
@@ -81,19 +98,24 @@ static ferry__amqp_feed *new_feed(const ferry__amqp *a, const ferry__source *sou
 ferry_status ferry__amqp_event_listen(ferry__amqp *a, ferry__source *source)
 {
     amqp_channel_t channel = free_channel(a);
-    if (source->wish->from != FERRY__FROM_NEW)
+    if (source->wish->from != FERRY__FROM_NEW && !a->streams)
         return FERRY_UNSUPPORTED; /* a queue keeps nothing that was published before it was made */
     if (!channel)
         return FERRY_OVERLOADED;
     ferry__amqp_feed *d = new_feed(a, source);
     if (!d)
         return FERRY_NO_MEMORY;
+    ferry_status status = a->streams ? ferry__amqp_stream_new(d, source->wish) : FERRY_OK;
+    if (status != FERRY_OK) {
+        drop(d);
+        return status;
+    }
     d->source = source;
     d->channel = channel;
-    d->number = ++a->numbers & 0xffffff;
+    d->number = d->born = ++a->numbers & 0xffffff;
     ferry__list_append(&a->feeds, &d->node);
     source->data = d;
-    begin(a, d);
+    ferry__amqp_feed_begin(a, d);
     return FERRY_OK;
 }
 
@@ -114,6 +136,7 @@ static void consume(ferry__amqp *a, ferry__amqp_feed *d, unsigned part, unsigned
     p->generation++;
     tag_of(tag, d, part, p->generation);
     ferry__amqp_event_queue(a, queue, d, part);
+    d->syncs++;
     ferry__amqp_say(&a->in, d->channel, AMQP_BASIC_QOS_METHOD, &m);
     ferry__amqp_consume(a, &a->in, d->channel, queue, tag, false);
 }
@@ -134,7 +157,7 @@ static void fit_shared(ferry__amqp *a, ferry__amqp_feed *d)
 
 void ferry__amqp_feed_fit(ferry__amqp *a, ferry__amqp_feed *d)
 {
-    if (!d->ready || !d->source || d->broken || d->credit <= 0 || !live(a))
+    if (d->stream || !d->ready || !d->source || d->broken || d->credit <= 0 || !live(a))
         return;
     if (d->group)
         fit_shared(a, d);
@@ -199,7 +222,7 @@ static void let_go(ferry__amqp *a, ferry__amqp_feed *d, bool all)
 static void pinch(ferry__amqp *a, ferry__amqp_feed *d)
 {
     d->pinch_ms = 0;
-    if (!d->ready || !live(a) || !d->group)
+    if (!d->ready || !live(a) || !d->group || d->stream)
         return;
     stop_shared(a, d);
     let_go(a, d, false);
@@ -227,6 +250,14 @@ void ferry__amqp_event_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__
 {
     ferry__amqp_feed *d = ferry__amqp_feed_on(a, channel);
     ferry__frame *f = in->frame;
+    if (d && in->tag_kind == 't') {
+        ferry__amqp_stream_token(a, d, in);
+        return;
+    }
+    if (d && d->stream) {
+        ferry__amqp_stream_delivered(a, d, in);
+        return;
+    }
     if (!d || d->number != in->intake || in->queue >= d->parts) {
         ferry__frame_unref(f);
         return;
@@ -256,7 +287,7 @@ static void hand_up_of(ferry__amqp *a, ferry__amqp_feed *d)
 {
     while (d->source && d->credit > 0 && d->hold.first) {
         ferry__frame *f = ferry__frames_take(&d->hold);
-        if (ferry__amqp_event_repeated(a, d, f)) {
+        if (!d->stream && ferry__amqp_event_repeated(a, d, f)) {
             ferry__amqp_tag_settle(a, d->channel, f->tag[0]);
             ferry__amqp_event_finished(a, f);
             ferry__frame_unref(f);
@@ -279,39 +310,34 @@ void ferry__amqp_events_hand_up(ferry__amqp *a)
 
 void ferry__amqp_events_acknowledge(ferry__amqp *a)
 {
-    EACH_FEED(a, d)
-    if (a->tags[d->channel].settled)
-        ferry__amqp_acknowledge_on(a, d->channel);
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d))
+        if (a->tags[d->channel].settled)
+            ferry__amqp_acknowledge_on(a, d->channel);
 }
 
 /* A queue of it was deleted, or lost its leader: declared again, it is there again. */
-void ferry__amqp_event_cancelled(ferry__amqp *a, unsigned number)
+void ferry__amqp_event_cancelled(ferry__amqp *a, char kind, unsigned number)
 {
-    EACH_FEED(a, d)
-    if (d->number == number && d->source)
-        ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of '%s': it is declared again", d->box);
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
+        if (d->stream && kind == 'e' && d->number == number)
+            ferry__amqp_stream_gone(a, d);
+        else if (d->number >= number && d->born <= number && d->source)
+            ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of '%s': it is declared again", d->box);
+    }
 }
 
 /* ---- the end -------------------------------------------------------------------------------------------------------- */
-
-static void drop(ferry__amqp *a, ferry__amqp_feed *d)
-{
-    (void)a;
-    ferry__list_remove(&d->node);
-    ferry__frames_drop(&d->hold);
-    ferry__free(d);
-}
 
 static void leave(ferry__amqp *a, ferry__amqp_feed *d)
 {
     d->source->data = NULL;
     d->source = NULL;
     d->pinch_ms = d->look_ms = 0;
-    if (!d->opened || d->broken || !live(a)) {
-        drop(a, d);
+    if (!d->opened || !live(a)) {
+        drop(d);
         return;
     }
-    if (d->group)
+    if (d->group && !d->stream)
         stop_shared(a, d);
     let_go(a, d, true);
 }
@@ -324,8 +350,7 @@ void ferry__amqp_event_unlisten(ferry__amqp *a, ferry__source *source)
 
 void ferry__amqp_events_close(ferry__amqp *a)
 {
-    EACH_FEED(a, d)
-    {
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
         d->handed = 0;
         if (d->source)
             leave(a, d);
@@ -337,7 +362,7 @@ static void close_channel(ferry__amqp *a, ferry__amqp_feed *d)
     char queue[FERRY__AMQP_NAME];
     if (a->tags[d->channel].settled)
         ferry__amqp_acknowledge_on(a, d->channel);
-    if (!d->group) {
+    if (!d->group && !d->stream) {
         ferry__amqp_event_queue(a, queue, d, 0);
         amqp_queue_delete_t m = {.queue = ferry__amqp_text(queue), .nowait = 1};
         ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DELETE_METHOD, &m);
@@ -355,7 +380,14 @@ void ferry__amqp_event_closed(ferry__amqp *a, amqp_channel_t channel, unsigned c
     ferry__amqp_tags_forget(a, channel);
     if (!d->source) {
         *(code ? &a->lost_now : &a->settled_now) += d->parked;
-        drop(a, d);
+        drop(d);
+        return;
+    }
+    if (code == PRECONDITION_FAILED && d->stream && !d->stream->made) {
+        d->stream->made = true;
+        d->opened = false;
+        d->awaited = d->syncs = d->synced = 0;
+        ferry__amqp_feed_begin(a, d);
         return;
     }
     if (code != PRECONDITION_FAILED && code != ACCESS_REFUSED && code != NOT_IMPLEMENTED) {
@@ -363,6 +395,7 @@ void ferry__amqp_event_closed(ferry__amqp *a, amqp_channel_t channel, unsigned c
         return;
     }
     d->broken = true;
+    d->opened = false;
     ferry__frames_drop(&d->hold);
     if (!a->closing)
         a->up->broken(a->up, d->source, code == ACCESS_REFUSED ? FERRY_DENIED : FERRY_INVALID, why);
@@ -373,13 +406,15 @@ void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
     ferry__amqp_boxes_sweep(a, false);
     if (a->phase != FERRY__AMQP_UP)
         return;
-    EACH_FEED(a, d)
-    {
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
         if (d->pinch_ms && now_ms >= d->pinch_ms)
             pinch(a, d);
-        if (d->look_ms && now_ms >= d->look_ms)
+        if (d->stream)
+            ferry__amqp_stream_look(a, d, now_ms);
+        else if (d->look_ms && now_ms >= d->look_ms)
             ferry__amqp_event_look(a, d, now_ms);
-        if (!d->source && !d->closing && !d->handed && !d->busy && !d->cancelling)
+        bool empty = !d->source && !d->closing && !d->handed && !d->busy && !d->cancelling;
+        if (empty && ferry__amqp_stream_saved(a, d))
             close_channel(a, d);
     }
 }
@@ -387,29 +422,30 @@ void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
 int ferry__amqp_events_next_ms(const ferry__amqp *a, int64_t now_ms)
 {
     int64_t least = INT64_MAX;
-    EACH_FEED(a, d)
-    {
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
         least = d->pinch_ms && d->pinch_ms < least ? d->pinch_ms : least;
         least = d->look_ms && d->look_ms < least ? d->look_ms : least;
+        int64_t commit_ms = d->stream && d->source ? d->stream->commit_ms : 0;
+        least = commit_ms && commit_ms < least ? commit_ms : least;
     }
     return least == INT64_MAX ? -1 : least <= now_ms ? 0 : (int)(least - now_ms);
 }
 
 void ferry__amqp_events_down(ferry__amqp *a)
 {
-    EACH_FEED(a, d)
-    {
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
         a->settled_now += d->parked;
         if (!d->source) {
-            drop(a, d);
+            drop(d);
             continue;
         }
         ferry__frames_drop(&d->hold);
         d->opened = d->ready = d->closing = false;
         d->busy = d->parked = 0;
-        d->declaring = false;
-        d->cancelling = d->answers = d->looks = 0;
+        d->syncs = d->synced = d->awaited = d->cancelling = d->answers = d->looks = 0;
         d->look_ms = 0;
+        if (d->stream)
+            ferry__amqp_stream_down(d);
         for (unsigned i = 0; i < d->parts; i++)
             d->part[i] = (ferry__amqp_part){.caught = d->part[i].caught};
     }
@@ -417,8 +453,8 @@ void ferry__amqp_events_down(ferry__amqp *a)
 
 void ferry__amqp_events_done(ferry__amqp *a)
 {
-    EACH_FEED(a, d)
-    drop(a, d);
+    for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d))
+        drop(d);
     ferry__amqp_boxes_sweep(a, true);
     ferry__amqp_done_free(a->events_done);
 }

@@ -31,7 +31,7 @@ typedef struct ferry__amqp_part { /* a queue of a feed */
 
 struct ferry__amqp_feed {
     ferry__node      node;
-    unsigned         number;
+    unsigned         number, born; /* now; at first: a seek changes it */
     amqp_channel_t   channel;
     ferry__source   *source; /* NULL: it leaves */
     char            *domain, *box, *pattern;
@@ -42,11 +42,12 @@ struct ferry__amqp_feed {
     bool             opened, ready, broken, closing;
     bool             told;                 /* that it has caught up */
     uint32_t         boxed;                /* the era in which its dead letter box was declared */
-    bool             declaring;            /* until the sync is answered */
+    unsigned         syncs, synced, awaited; /* questions that only say how far the broker is: sent, answered, and which matters */
     unsigned         cancelling, answers, looks;
     int64_t          look_ms; /* when its queues are looked at again; 0: need not be */
     int              pause_ms;
     ferry__frames    hold;
+    struct ferry__amqp_stream *stream; /* NULL: queues */
     unsigned         parts;
     ferry__amqp_part part[];
 };
@@ -57,7 +58,7 @@ void         ferry__amqp_event_unlisten(ferry__amqp *a, ferry__source *source);
 void         ferry__amqp_event_credit(ferry__amqp *a, ferry__source *source, int frames);
 void         ferry__amqp_event_deliver(ferry__amqp_inbound *in, unsigned queue, amqp_bytes_t key);
 void         ferry__amqp_event_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in);
-void         ferry__amqp_event_cancelled(ferry__amqp *a, unsigned number);
+void         ferry__amqp_event_cancelled(ferry__amqp *a, char kind, unsigned number);
 bool         ferry__amqp_event_cancel_ok(ferry__amqp *a, amqp_channel_t channel);
 void         ferry__amqp_event_closed(ferry__amqp *a, amqp_channel_t channel, unsigned code, const char *why);
 void         ferry__amqp_events_begin(ferry__amqp *a);
@@ -68,6 +69,7 @@ int          ferry__amqp_events_next_ms(const ferry__amqp *a, int64_t now_ms);
 void         ferry__amqp_events_down(ferry__amqp *a);
 void         ferry__amqp_events_close(ferry__amqp *a); /* all leave, in order */
 void         ferry__amqp_events_done(ferry__amqp *a);
+void         ferry__amqp_feed_begin(ferry__amqp *a, ferry__amqp_feed *d);
 ferry__amqp_feed *ferry__amqp_feed_on(ferry__amqp *a, amqp_channel_t channel);
 void         ferry__amqp_feed_fit(ferry__amqp *a, ferry__amqp_feed *d); /* consumers, as large as the credit */
 
@@ -110,6 +112,8 @@ void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q);
 void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consumers);
 void ferry__amqp_topics_closed(ferry__amqp *a, unsigned code, const char *why); /* code 0: by us */
 void ferry__amqp_topics_down(ferry__amqp *a);
+void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in); /* from the end of a log */
+bool ferry__amqp_topics_make(ferry__amqp *a, ferry__target *target);    /* its log too; false: it is under way */
 void ferry__amqp_topics_done(ferry__amqp *a);
 
 #endif

@@ -8,7 +8,7 @@
  * are counted down; those that somebody had before stand in front of them. If others take their share the count never ends, but then
  * the queue runs empty: two looks in a row that find nothing in it and nothing of it in our hands, two because a delivery may be on its
  * way while the first is answered. A part from which nothing comes though it is not empty is another member's. */
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/clock.h"
 
@@ -86,7 +86,7 @@ void ferry__amqp_event_declare(ferry__amqp *a, ferry__amqp_feed *d)
         ferry__amqp_bind(&a->in, d->channel, queue, exchange, key);
     }
     amqp_basic_qos_t sync = {.prefetch_count = 1}; /* answered behind all of these */
-    d->declaring = true;
+    d->awaited = ++d->syncs;
     d->answers = 0;
     ferry__amqp_say(&a->in, d->channel, AMQP_BASIC_QOS_METHOD, &sync);
 }
@@ -94,9 +94,12 @@ void ferry__amqp_event_declare(ferry__amqp *a, ferry__amqp_feed *d)
 void ferry__amqp_event_synced(ferry__amqp *a, amqp_channel_t channel)
 {
     ferry__amqp_feed *d = channel >= FERRY__AMQP_EVENTS ? ferry__amqp_feed_on(a, channel) : NULL;
-    if (!d || !d->declaring)
+    if (!d || ++d->synced != d->awaited)
         return;
-    d->declaring = false;
+    if (d->stream) {
+        ferry__amqp_stream_synced(a, d);
+        return;
+    }
     d->ready = true;
     if (a->closing || !d->source)
         return;
@@ -125,7 +128,9 @@ static void judge(const ferry__amqp_feed *d, unsigned i, uint32_t messages, ferr
 void ferry__amqp_event_counted(ferry__amqp *a, amqp_channel_t channel, const amqp_queue_declare_ok_t *m)
 {
     ferry__amqp_feed *d = ferry__amqp_feed_on(a, channel);
-    if (!d)
+    if (d && d->stream)
+        d->stream->tokens = m->message_count + m->consumer_count;
+    if (!d || d->stream)
         return;
     unsigned i = d->answers++ % d->parts;
     ferry__amqp_part *p = &d->part[i];
@@ -174,6 +179,8 @@ bool ferry__amqp_event_domain(ferry__amqp *a, ferry__target *target)
     char exchange[FERRY__AMQP_NAME];
     if ((uintptr_t)target->data == a->era)
         return true;
+    if (a->streams)
+        return ferry__amqp_topics_make(a, target);
     ferry__amqp_event_exchange(a, exchange, target->name);
     ferry__amqp_declare_exchange(&a->out, FERRY__AMQP_POSTS, exchange, "topic");
     target->data = (void *)(uintptr_t)a->era;

@@ -1,6 +1,6 @@
 /* event_settle.c - the end of an event that was handed up: what differs from calls and posts (settle.c), which does the rest. And the
  * names of boxes, for frames whose source is gone: a frame has its route, "order.created", but not where it came from. */
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -11,7 +11,8 @@ ferry__amqp_feed *ferry__amqp_feed_of(const ferry__amqp *a, const ferry__frame *
 {
     for (ferry__node *n = a->feeds.next; n != &a->feeds; n = n->next) {
         ferry__amqp_feed *d = FERRY__OF(n, ferry__amqp_feed, node);
-        if (d->number == (f->tag[1] & 0xffffff))
+        unsigned number = f->tag[1] & 0xffffff;
+        if (d->channel == ferry__amqp_channel_of(f) && number >= d->born && number <= d->number)
             return d;
     }
     return NULL;
@@ -30,7 +31,7 @@ bool ferry__amqp_event_current(const ferry__amqp *a, const ferry__frame *f)
 
 bool ferry__amqp_event_shared(const ferry__amqp_feed *d, const ferry__frame *f)
 {
-    return d->group && f->partition == 0;
+    return d->group && f->partition == 0 && !d->stream;
 }
 
 /* ---- ids ------------------------------------------------------------------------------------------------------------ */
@@ -75,6 +76,12 @@ void ferry__amqp_event_finished(ferry__amqp *a, const ferry__frame *f)
     ferry__amqp_feed *d = is_event(f) ? ferry__amqp_feed_of(a, f) : NULL;
     if (!d)
         return;
+    if (d->stream) {
+        d->part[0].open -= d->part[0].open > 0;
+        ferry__amqp_stream_finished(a, d, f->tag[0]);
+        ferry__amqp_stream_caught(a, d);
+        return;
+    }
     ferry__amqp_part *p = &d->part[d->group && f->partition < d->parts ? f->partition : 0];
     p->open -= p->open > 0;
     if (p->left && !f->maybe) /* those that somebody had before stand in front of what was counted */
@@ -115,9 +122,13 @@ static void hold_again(ferry__amqp_feed *d, ferry__frame *f)
 void ferry__amqp_event_hand_back(ferry__amqp *a, ferry__frame *f)
 {
     ferry__amqp_feed *d = ferry__amqp_feed_of(a, f); /* it is there: its receipt is current */
-    if (d->source) {
+    if (d->source && (f->tag[1] & 0xffffff) == d->number) {
         a->settled_now++;
         hold_again(d, f);
+    } else if (d->source) { /* it was sought elsewhere since */
+        a->settled_now++;
+        ferry__amqp_tag_settle(a, d->channel, f->tag[0]);
+        ferry__frame_unref(f);
     } else if (ferry__amqp_event_shared(d, f))
         ferry__amqp_give_back(a, f, FERRY__AMQP_BACK);
     else {

@@ -522,10 +522,21 @@ bool ferry__amqp_fields_event(const amqp_basic_properties_t *p)
     return false;
 }
 
-int64_t ferry__amqp_fields_deliveries(const amqp_basic_properties_t *p)
+static int64_t numbered(const amqp_basic_properties_t *p, const char *name)
 {
     for (int i = 0; (p->_flags & AMQP_BASIC_HEADERS_FLAG) && i < p->headers.num_entries; i++)
-        if (is(p->headers.entries[i].key, "x-delivery-count"))
+        if (is(p->headers.entries[i].key, name))
             return number(&p->headers.entries[i].value);
     return -1;
+}
+
+int64_t ferry__amqp_fields_deliveries(const amqp_basic_properties_t *p)
+{
+    return numbered(p, "x-delivery-count");
+}
+
+uint64_t ferry__amqp_fields_offset(const amqp_basic_properties_t *p)
+{
+    int64_t offset = numbered(p, "x-stream-offset");
+    return offset > 0 ? (uint64_t)offset : 0;
 }

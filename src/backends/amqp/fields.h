@@ -23,6 +23,7 @@ ferry__frame *ferry__amqp_fields_read(const amqp_basic_properties_t *p, ferry__k
 /* How often the broker gave it to consumers before; -1: it does not say (classic queues). */
 int64_t ferry__amqp_fields_deliveries(const amqp_basic_properties_t *p);
 bool    ferry__amqp_fields_event(const amqp_basic_properties_t *p); /* an event, wherever it comes from? */
+uint64_t ferry__amqp_fields_offset(const amqp_basic_properties_t *p); /* in a stream; 0 without */
 bool    ferry__amqp_fields_id(const amqp_basic_properties_t *p, ferry__kind kind, ferry__id *id);
 
 #endif

@@ -3,7 +3,7 @@
  * A socket is read when the last poll saw something in it. Under a light load, a turn that has just written leaves the reading to the poll
  * that follows: at one call in flight that saves two system calls which would find nothing. */
 #include "backends/amqp/amqp.h"
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -25,6 +25,8 @@ const ferry__setting ferry__amqp_settings[] = {
      "type of the queues of posts and dead letters; the same for all who share them"},
     {"reply", FERRY__CHOICE, "exclusive", 0, 0, "exclusive|direct",
      "answers through a queue of the handle's own, or RabbitMQ's direct reply-to"},
+    {"events", FERRY__CHOICE, "queue", 0, 0, "queue|stream",
+     "what a domain is: queues, which keep events for the groups there are, or a stream, which keeps them for all"},
     {"prefetch", FERRY__NUMBER, "2000", 1, 65535, NULL,
      "messages of one queue that a server holds unacknowledged at most"},
     {"window", FERRY__NUMBER, "1000", 1, 100000, NULL, "posts under way that the broker has not confirmed, at most"},
@@ -92,6 +94,7 @@ static void read_settings(ferry__amqp *a)
     a->tls = strcmp(a->url->scheme, "amqps") == 0;
     a->quorum = ferry__url_number(a->url, t, "queue") == 0;
     a->direct = ferry__url_number(a->url, t, "reply") == 1;
+    a->streams = ferry__url_number(a->url, t, "events") == 1;
     a->external = ferry__url_number(a->url, t, "auth") == 1;
     a->verify = ferry__url_number(a->url, t, "verify") != 0;
     a->prefetch = (unsigned)ferry__url_number(a->url, t, "prefetch");
@@ -136,6 +139,8 @@ static ferry_status amqp_open(void *self, ferry__up *up, const ferry__config *co
         return FERRY_NO_MEMORY;
     }
     read_settings(a);
+    if (!a->streams)
+        up->bits &= ~(unsigned)FERRY__REPLAYS;
     for (size_t i = 0; i < sizeof config->client; i++)
         snprintf(a->client + 2 * i, 3, "%02x", config->client[i]);
     ferry_status status = read_vhost(a, why);
@@ -374,7 +379,7 @@ static void amqp_abandon(void *self)
 #define TABLE(name, text)                                                                                          \
     {                                                                                                              \
         .scheme = name, .about = text, .state_size = sizeof(ferry__amqp),                                          \
-        .bits = FERRY__DURABLE | FERRY__CANCELS | FERRY__BEATS, .settings = ferry__amqp_settings,                  \
+        .bits = FERRY__DURABLE | FERRY__CANCELS | FERRY__BEATS | FERRY__REPLAYS, .settings = ferry__amqp_settings,                  \
         .more = &ferry__amqp_more, .open = amqp_open, .close = amqp_close, .abandon = amqp_abandon,                \
         .listen = ferry__amqp_listen, .unlisten = ferry__amqp_unlisten, .credit = ferry__amqp_credit,              \
         .send = ferry__amqp_send, .flush = amqp_flush, .settle = ferry__amqp_settle, .retry = ferry__amqp_retry,   \
@@ -382,6 +387,6 @@ static void amqp_abandon(void *self)
         .pump = amqp_pump, .probe = ferry__amqp_probe, .next_ms = amqp_next_ms, .fd = amqp_fd,                     \
     }
 
-const ferry__abilities ferry__amqp_more = {.admin = ferry__amqp_admin};
+const ferry__abilities ferry__amqp_more = {.admin = ferry__amqp_admin, .seek = ferry__amqp_seek};
 const ferry__backend   ferry__amqp_backend = TABLE("amqp", "RabbitMQ");
 const ferry__backend   ferry__amqps_backend = TABLE("amqps", "RabbitMQ over TLS");

@@ -4,7 +4,7 @@
  * long handler must not keep the finished ones unacknowledged. What was answered is acknowledged only when its answer is written.
  * Copies leave through the ring of posts; the old message is acknowledged when the broker has confirmed the new one. If that fails, the
  * old one goes back to its queue a little later, so that a broker that refuses does not make us spin. */
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -187,6 +187,11 @@ void ferry__amqp_late(ferry__amqp *a, int64_t now_ms)
 void ferry__amqp_copied(ferry__amqp *a, ferry__amqp_sent *s, bool accepted)
 {
     ferry__frame *f = s->frame;
+    if (f->tag[0] == 0) { /* not a copy: it was never delivered */
+        ferry__amqp_stream_stored(a, f, accepted);
+        ferry__frame_unref(f);
+        return;
+    }
     bool current = ferry__amqp_current(a, f), known = s->kind != FERRY__AMQP_MOVED;
     ferry__amqp_event_copied(a, f);
     if (accepted && current) {

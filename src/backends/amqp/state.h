@@ -71,6 +71,7 @@ typedef struct ferry__amqp_inbound {
     unsigned         intake, partition, queue; /* queue: of an event, which of its source's */
     uint64_t         tag, left;
     size_t           at;
+    uint64_t         offset; /* in a stream */
     ferry__frame    *frame; /* of a delivery; of a dead letter as well, its body the record */
     ferry__id        id;    /* of what was returned */
     uint16_t         code;  /* why it was returned */
@@ -143,7 +144,7 @@ struct ferry__amqp {
     ferry__up           *up;
     const ferry__config *config;
     const ferry__url    *url;
-    bool                 tls, quorum, direct, external, verify;
+    bool                 tls, quorum, direct, external, verify, streams;
     unsigned             prefetch, window;
     int                  heartbeat_ms, connect_ms, tier_ms;
     char                 vhost[256], client[33], nonce[17];

@@ -3,15 +3,25 @@
  *
  * AMQP can ask for a name, and cannot list names: what groups there are of a domain is known for those that this handle listens for,
  * or that the question names. */
-#include "backends/amqp/event.h"
+#include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
 
 #include <string.h>
 
-enum { NOT_FOUND = 404, ACCESS_REFUSED = 403 };
+enum { NOT_FOUND = 404, ACCESS_REFUSED = 403, PRECONDITION_FAILED = 406 };
 
-typedef enum op { LOOK_EXCHANGE, MAKE_EXCHANGE, DROP_EXCHANGE, COUNT, PURGE, DROP_QUEUE } op;
+typedef enum op {
+    LOOK_EXCHANGE,
+    MAKE_EXCHANGE,
+    MAKE_LOG,
+    BIND_LOG,
+    DROP_EXCHANGE,
+    COUNT,
+    PURGE,
+    DROP_QUEUE,
+    READ_END
+} op;
 
 typedef struct step {
     struct step *next;
@@ -29,11 +39,14 @@ typedef struct row { /* a group, or a broadcast */
 } row;
 
 typedef struct ferry__amqp_topic {
-    ferry__admin *q;
+    ferry__admin  *q;      /* NULL: a domain is made, to publish to it */
+    ferry__target *target; /* that one */
     step         *steps, **steps_end; /* the first is being answered */
     row          *rows, **rows_end;
     unsigned      number;
     bool          failed, ending;
+    unsigned      mark;
+    uint64_t      end; /* of the log */
 } job;
 
 /* ---- making a job --------------------------------------------------------------------------------------------------- */
@@ -56,7 +69,22 @@ static void add_exchange(const ferry__amqp *a, job *j, op what)
 {
     step *s = add(j, what, 0);
     if (s)
-        ferry__amqp_event_exchange(a, s->name, j->q->name);
+        ferry__amqp_event_exchange(a, s->name, j->q ? j->q->name : j->target->name);
+}
+
+static void add_log(const ferry__amqp *a, job *j, op what)
+{
+    const char *domain = !j->q ? j->target->name : j->q->source ? j->q->source->name : j->q->name;
+    step *s = a->streams ? add(j, what, 0) : NULL;
+    if (s)
+        ferry__amqp_stream_name(a, s->name, domain);
+}
+
+static void add_domain(const ferry__amqp *a, job *j)
+{
+    add_exchange(a, j, MAKE_EXCHANGE);
+    add_log(a, j, MAKE_LOG);
+    add_log(a, j, BIND_LOG);
 }
 
 static void add_queues(const ferry__amqp *a, job *j, op what, const char *box, unsigned of)
@@ -71,6 +99,9 @@ static void add_queues(const ferry__amqp *a, job *j, op what, const char *box, u
     step *s = what == COUNT ? NULL : add(j, what, of);
     if (s)
         ferry__amqp_queue_name(a, s->name, box, strlen(box), "posts", 0);
+    s = what == DROP_QUEUE && a->streams ? add(j, what, of) : NULL;
+    if (s)
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), "at", 0);
 }
 
 static row *add_row(job *j, const char *group)
@@ -98,7 +129,8 @@ static void add_group(const ferry__amqp *a, job *j, op what, const char *group)
     if (!r)
         return;
     snprintf(box, sizeof box, "%s/%s", j->q->name, group);
-    add_queues(a, j, what, box, r->number);
+    if (!a->streams || what != COUNT)
+        add_queues(a, j, what, box, r->number);
 }
 
 static void add_feed(const ferry__amqp *a, job *j, op what, const ferry__amqp_feed *d)
@@ -107,6 +139,8 @@ static void add_feed(const ferry__amqp *a, job *j, op what, const ferry__amqp_fe
     if (!r)
         return;
     r->feed = d->number;
+    if (d->stream && what == COUNT)
+        return;
     if (d->group) {
         add_queues(a, j, what, d->box, r->number);
         return;
@@ -146,15 +180,19 @@ static bool plan(ferry__amqp *a, job *j)
     ferry__admin *q = j->q;
     if (q->ask == FERRY__LAG) {
         add_groups(a, j, COUNT);
+        add_log(a, j, READ_END);
         return j->rows || j->failed;
     }
     add_exchange(a, j, LOOK_EXCHANGE);
     if (q->ask == FERRY__TOPIC_DESCRIBE)
         add_groups(a, j, COUNT);
+    if (q->ask == FERRY__TOPIC_DESCRIBE)
+        add_log(a, j, READ_END);
     if (q->ask == FERRY__TOPIC_PURGE)
         add_groups(a, j, PURGE);
     if (q->ask == FERRY__TOPIC_DELETE) {
         add_exchange(a, j, DROP_EXCHANGE);
+        add_log(a, j, DROP_QUEUE);
         add_groups(a, j, DROP_QUEUE);
     }
     return q->ask != FERRY__TOPIC_PURGE || j->rows || j->failed;
@@ -196,6 +234,29 @@ static int64_t unfinished(const ferry__amqp *a, unsigned number)
     return count;
 }
 
+static const ferry__amqp_feed *feed_by(const ferry__amqp *a, unsigned number)
+{
+    for (ferry__node *n = a->feeds.next; n != &a->feeds; n = n->next)
+        if (FERRY__OF(n, ferry__amqp_feed, node)->number == number)
+            return FERRY__OF(n, ferry__amqp_feed, node);
+    return NULL;
+}
+
+/* Of a log the reader knows its position; nobody else can ask for it. */
+static void put_lag(const ferry__amqp *a, const job *j, const row *r, ferry_value *m)
+{
+    char text[24];
+    const ferry__amqp_feed *d = feed_by(a, r->feed);
+    const ferry__amqp_stream *s = d ? d->stream : NULL;
+    bool known = s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner);
+    int64_t behind = known && j->end > s->next ? (int64_t)(j->end - s->next) : known ? 0 : -1;
+    ferry_map_put(m, "lag", ferry_int(a->streams ? behind : r->lag + unfinished(a, r->feed)));
+    if (!known)
+        return;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)s->next);
+    ferry_map_put(m, "position", ferry_text(text));
+}
+
 static ferry_value *lags(const ferry__amqp *a, const job *j, const char *domain)
 {
     ferry_value *list = ferry_new_list();
@@ -203,7 +264,7 @@ static ferry_value *lags(const ferry__amqp *a, const job *j, const char *domain)
         ferry_value *m = ferry_new_map();
         ferry_map_put(m, "domain", ferry_text(domain));
         ferry_map_put(m, "group", r->group ? ferry_text(r->group) : ferry_nil());
-        ferry_map_put(m, "lag", ferry_int(r->lag + unfinished(a, r->feed)));
+        put_lag(a, j, r, m);
         if (r->members)
             ferry_map_put(m, "members", ferry_int(r->members));
         ferry_list_put(list, m);
@@ -228,6 +289,14 @@ static void over(ferry__amqp *a, ferry_status status, const char *why)
 {
     job *j = a->topic;
     a->topic = NULL;
+    if (!j->q) {
+        if (status != FERRY_UNAVAILABLE)
+            j->target->data = (void *)(uintptr_t)a->era;
+        if (status != FERRY_OK)
+            ferry__log_print(a->up->log, LOG_ERR, "the domain '%s' cannot be made: %s", j->target->name, why);
+        job_free(j);
+        return;
+    }
     if (status == FERRY_OK)
         answer(a, j);
     finish(a, j->q, status, why);
@@ -235,6 +304,40 @@ static void over(ferry__amqp *a, ferry_status status, const char *why)
 }
 
 /* ---- step by step --------------------------------------------------------------------------------------------------- */
+
+/* The end of a log is where a mark that is written now will stand. */
+static void read_end(ferry__amqp *a, job *j, amqp_bytes_t log)
+{
+    amqp_basic_qos_t room = {.prefetch_count = 1000};
+    amqp_table_entry_t last = {.key = ferry__amqp_text("x-stream-offset"), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
+    last.value.value.bytes = ferry__amqp_text("last");
+    amqp_basic_consume_t m = {
+        .queue = log, .consumer_tag = ferry__amqp_text("f0"), .nowait = 1, .arguments = {1, &last}};
+    j->mark = ++a->numbers & 0xffffff;
+    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_QOS_METHOD, &room);
+    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_CONSUME_METHOD, &m);
+    ferry__amqp_stream_mark(a, NULL, j->q->source ? j->q->source->name : j->q->name, j->mark);
+}
+
+static void say_log(ferry__amqp *a, const step *s)
+{
+    job *j = a->topic;
+    char age[32], exchange[FERRY__AMQP_NAME];
+    amqp_table_entry_t arguments[4];
+    amqp_bytes_t name = ferry__amqp_text(s->name);
+    if (s->op == READ_END) {
+        read_end(a, j, name);
+    } else if (s->op == MAKE_LOG) {
+        amqp_queue_declare_t make = {.queue = name, .durable = 1};
+        make.arguments = (amqp_table_t){ferry__amqp_stream_arguments(a, j->q, age, arguments), arguments};
+        ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_QUEUE_DECLARE_METHOD, &make);
+    } else {
+        ferry__amqp_event_exchange(a, exchange, j->q ? j->q->name : j->target->name);
+        amqp_queue_bind_t bind = {
+            .queue = name, .exchange = ferry__amqp_text(exchange), .routing_key = ferry__amqp_text("#")};
+        ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_QUEUE_BIND_METHOD, &bind);
+    }
+}
 
 static void say(ferry__amqp *a, const step *s)
 {
@@ -245,6 +348,10 @@ static void say(ferry__amqp *a, const step *s)
     amqp_queue_declare_t count = {.queue = name, .passive = 1};
     amqp_queue_purge_t purge = {.queue = name};
     amqp_queue_delete_t drop_queue = {.queue = name};
+    if (s->op == MAKE_LOG || s->op == BIND_LOG || s->op == READ_END) {
+        say_log(a, s);
+        return;
+    }
     struct {
         amqp_method_number_t method;
         void                *decoded;
@@ -291,7 +398,7 @@ void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consu
         r->members = consumers;
     if (s->op == PURGE)
         j->q->count += messages;
-    if (s->op == MAKE_EXCHANGE || s->op == DROP_EXCHANGE)
+    if (j->q && (s->op == MAKE_EXCHANGE || s->op == DROP_EXCHANGE))
         j->q->count = 1;
     ferry__free(s);
     go_on(a);
@@ -305,10 +412,14 @@ void ferry__amqp_topics_closed(ferry__amqp *a, unsigned code, const char *why)
     bool absent = code == NOT_FOUND && j->steps && j->steps->op == LOOK_EXCHANGE;
     if (code == 0) {
         over(a, FERRY_OK, NULL);
-    } else if (absent && j->q->ask == FERRY__TOPIC_CREATE) {
+    } else if (absent && j->q && j->q->ask == FERRY__TOPIC_CREATE) {
         ferry__free(take(j));
         ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
-        add_exchange(a, j, MAKE_EXCHANGE);
+        add_domain(a, j);
+        go_on(a);
+    } else if (code == PRECONDITION_FAILED && j->steps && j->steps->op == MAKE_LOG) {
+        ferry__free(take(j)); /* somebody made it, to be kept for another time */
+        ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
         go_on(a);
     } else if (code == NOT_FOUND)
         over(a, FERRY_NOT_FOUND, absent ? "there is no such domain" : "there is no such group of that domain");
@@ -327,7 +438,8 @@ void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q)
     j->steps_end = &j->steps;
     j->rows_end = &j->rows;
     q->count = 0;
-    bool planned = q->ask != FERRY__TOPIC_LIST && plan(a, j);
+    bool cannot = q->ask == FERRY__TOPIC_LIST || (q->ask == FERRY__TOPIC_PURGE && a->streams);
+    bool planned = !cannot && plan(a, j);
     if (planned && !j->failed) {
         a->topic = j;
         ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
@@ -338,9 +450,47 @@ void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q)
         finish(a, q, FERRY_NO_MEMORY, "out of memory");
     else if (q->ask == FERRY__TOPIC_LIST)
         finish(a, q, FERRY_UNSUPPORTED, "AMQP cannot list its exchanges: name the domain that is meant");
+    else if (cannot)
+        finish(a, q, FERRY_UNSUPPORTED, "a stream cannot be emptied: delete the domain, or let its events grow old");
     else
         finish(a, q, FERRY_UNSUPPORTED, "AMQP cannot list its queues: name the group that is meant");
     job_free(j);
+}
+
+bool ferry__amqp_topics_make(ferry__amqp *a, ferry__target *target)
+{
+    job *j = a->topic || a->phase != FERRY__AMQP_UP ? NULL : ferry__zalloc(sizeof *j);
+    if (!j)
+        return false;
+    j->target = target;
+    j->steps_end = &j->steps;
+    j->rows_end = &j->rows;
+    add_domain(a, j);
+    if (j->failed) {
+        job_free(j);
+        return false;
+    }
+    a->topic = j;
+    ferry__amqp_channel_open(&a->out, FERRY__AMQP_TOPICS);
+    go_on(a);
+    return false;
+}
+
+void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in)
+{
+    char ours[80];
+    job *j = a->topic;
+    bool reading = j && j->steps && j->steps->op == READ_END;
+    amqp_basic_ack_t ack = {.delivery_tag = in->tag};
+    if (reading)
+        ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_ACK_METHOD, &ack);
+    snprintf(ours, sizeof ours, "~%s.0.%u", a->client, j ? j->mark : 0);
+    bool found = reading && in->frame && strcmp(ferry__frame_text(in->frame, in->frame->route), ours) == 0;
+    ferry__frame_unref(in->frame);
+    if (!found)
+        return;
+    j->end = in->offset;
+    ferry__amqp_topics_answer(a, 0, 0);
 }
 
 void ferry__amqp_topics_down(ferry__amqp *a)
