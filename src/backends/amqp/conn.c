@@ -495,10 +495,8 @@ static void read_frames(ferry__amqp_conn *c)
     amqp_frame_t frame;
     char why[FERRY_WHY_SIZE];
     int got = 0;
-    while (!c->a->failed && (got = ferry__amqp_codec_next(&c->codec, &frame, why)) > 0) {
-        c->a->frames++;
+    while (!c->a->failed && (got = ferry__amqp_codec_next(&c->codec, &frame, why)) > 0)
         on_frame(c, &frame);
-    }
     if (got < 0)
         ferry__amqp_fail(c->a, FERRY_UNAVAILABLE, "%s", why);
     ferry__amqp_codec_release(&c->codec);

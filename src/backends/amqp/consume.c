@@ -121,8 +121,9 @@ static void fit(ferry__amqp *a, ferry__amqp_intake *in)
         start_keyed(a, in);
 }
 
-static void sign_of_life(ferry__amqp *a, const ferry__amqp_intake *in)
+static void sign_of_life(ferry__amqp *a, ferry__amqp_intake *in)
 {
+    in->signs = true;
     char queue[FERRY__AMQP_NAME], tag[48];
     ferry__amqp_queue_name(a, queue, in->source->name, strlen(in->source->name), "up", 0);
     tag_of(tag, 'u', in->number, 0);
@@ -134,10 +135,18 @@ static void begin(ferry__amqp *a, ferry__amqp_intake *in)
     if (in->source->lane == FERRY__POSTS && !a->keyed_open && !a->keyed_closing)
         a->keyed_open = true; /* it was opened with the connection, or again by keyed_closed */
     ferry__amqp_declare_service(a, in);
-    if (in->source->lane == FERRY__CALLS)
-        sign_of_life(a, in);
     if (works(in))
         fit(a, in);
+}
+
+/* Not before all of its queues are there: whoever sees the service may post to it, and a quorum queue in the making takes nothing. */
+void ferry__amqp_show_signs(ferry__amqp *a)
+{
+    for (ferry__node *n = a->intakes.next; n != &a->intakes && !a->declaring && live(a); n = n->next) {
+        ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
+        if (in->source->lane == FERRY__CALLS && in->declared && !in->signs)
+            sign_of_life(a, in);
+    }
 }
 
 void ferry__amqp_begin_all(ferry__amqp *a)
@@ -362,9 +371,10 @@ void ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_i
         ferry__amqp_topics_read(a, in);
     else if (!in->frame || a->closing || in->tag_kind == 'u')
         ferry__frame_unref(in->frame);
-    else if (in->tag_kind == 'r')
+    else if (in->tag_kind == 'r') {
+        ferry__amqp_proven(a, &in->frame->id);
         a->up->frame(a->up, a->replies_to, in->frame);
-    else
+    } else
         control(a, in->frame);
 }
 
@@ -477,7 +487,7 @@ void ferry__amqp_consume_down(ferry__amqp *a)
         ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
         ferry__frames_drop(&in->hold);
         in->prefetch = in->consumers = 0;
-        in->declared = in->keyed = false;
+        in->declared = in->keyed = in->signs = false;
     }
     ferry__amqp_tags_reset(a);
     ferry__amqp_leave_down(a);

@@ -1,7 +1,8 @@
 /* pipe.c - the table of amqp and amqps, and its turn: flush writes, pump reads and hands up, wait polls two sockets and an eventfd.
  *
- * A socket is read when the last poll saw something in it. Under a light load, a turn that has just written leaves the reading to the poll
- * that follows: at one call in flight that saves two system calls which would find nothing. */
+ * A socket is read when the last poll saw something in it. A turn that has just written leaves the reading to the poll that follows,
+ * once: a batch then costs a write, a poll and a read, and none that finds nothing. Without a poll in between, what is read is the
+ * socket on which something is due. */
 #include "backends/amqp/amqp.h"
 #include "backends/amqp/event_stream.h"
 
@@ -17,7 +18,7 @@
 enum {
     CLOSE_MS = 1000,
     BYE_MS = 500,
-    LIGHT = 8 /* frames that came in the last turn: below, there are pauses in between */
+    OUT_MS = 10 /* the broker says little on the connection that publishes: so often it is looked at without a poll */
 };
 
 const ferry__setting ferry__amqp_settings[] = {
@@ -245,31 +246,41 @@ static void write_all(ferry__amqp *a, int64_t now_ms)
 static void amqp_flush(void *self)
 {
     ferry__amqp *a = self;
-    a->wrote = a->out.noted || a->in.noted;
+    bool noted = a->out.noted || a->in.noted;
     write_all(a, ferry__now_ms());
-    a->wrote = a->wrote && !a->out.noted && !a->in.noted;
+    a->wrote = (a->wrote || noted) && !a->out.noted && !a->in.noted;
 }
 
 static bool may_have_news(const ferry__amqp *a, const ferry__amqp_conn *c, const struct pollfd *polled, int64_t now_ms)
 {
-    bool knows = a->slept && a->epoll < 0 && polled->fd >= 0;
+    bool knows = a->epoll < 0 && polled->fd >= 0;
     return !knows || polled->revents || a->phase != FERRY__AMQP_UP ||
            (c->stream && ferry__stream_next_ms(c->stream, now_ms) == 0);
 }
 
+/* Nobody polled, so this may cost a read that finds nothing. */
+static void guess(ferry__amqp *a, int64_t now_ms)
+{
+    bool due = a->calls.top > a->calls.base || a->posts.top > a->posts.base || a->probes || a->look;
+    a->in.unread = true;
+    a->out.unread = due || a->phase != FERRY__AMQP_UP || a->epoll >= 0 || now_ms - a->looked_ms >= OUT_MS;
+}
+
 static void note_readable(ferry__amqp *a, int64_t now_ms)
 {
-    bool light = a->frames < LIGHT && a->phase == FERRY__AMQP_UP && a->epoll < 0;
-    a->skipped = a->wrote && light && !a->slept && !a->skipped;
+    a->skipped = a->wrote && !a->slept && !a->skipped && a->phase == FERRY__AMQP_UP && a->epoll < 0;
     a->wrote = false;
     if (a->skipped) {
         a->out.unread = ferry__stream_next_ms(a->out.stream, now_ms) == 0;
         a->in.unread = ferry__stream_next_ms(a->in.stream, now_ms) == 0;
         return;
     }
-    a->frames = 0;
-    a->out.unread = may_have_news(a, &a->out, &a->polled[0], now_ms);
-    a->in.unread = may_have_news(a, &a->in, &a->polled[1], now_ms);
+    if (a->slept) {
+        a->out.unread = may_have_news(a, &a->out, &a->polled[0], now_ms);
+        a->in.unread = may_have_news(a, &a->in, &a->polled[1], now_ms);
+    } else
+        guess(a, now_ms);
+    a->looked_ms = a->slept || a->out.unread ? now_ms : a->looked_ms;
 }
 
 static void report(ferry__amqp *a)
@@ -295,6 +306,7 @@ static void turn(ferry__amqp *a)
     note_readable(a, now_ms);
     ferry__amqp_conn_pump(&a->out, now_ms);
     ferry__amqp_conn_pump(&a->in, now_ms);
+    ferry__amqp_show_signs(a);
     ferry__amqp_ready(a);
     ferry__amqp_move(a, now_ms);
     ferry__amqp_late(a, now_ms);

@@ -1,8 +1,9 @@
 /* send.c - calls and posts on their way out.
  *
- * Posts and copies are confirmed one by one. Calls are not: a confirm each is work for the broker that nobody reads. Instead a fence, a
- * harmless method that is answered behind them, proves at once for all before it that they were routed, or returned: Basic.Return comes
- * first. One fence for every FENCE_MOST calls, or FENCE_MS after the first; an answer to a call comes before that anyway. */
+ * Posts and copies are confirmed one by one. Calls are not: a confirm each is work for the broker that nobody reads. What proves that a
+ * call was routed is its answer. For those that are not answered soon a fence, a harmless method that is answered behind them, proves
+ * at once for all before it that they were routed, or returned: Basic.Return comes first. One FENCE_MS after the oldest, or for
+ * every FENCE_MOST; as long as answers come quickly there is none. */
 #include "backends/amqp/event.h"
 
 #include "base/alloc.h"
@@ -11,7 +12,7 @@
 
 #include <string.h>
 
-enum { FENCE_MOST = 64, FENCE_MS = 50, ACCESS_REFUSED = 403 };
+enum { FENCE_MOST = 4096, FENCE_MS = 50, ACCESS_REFUSED = 403 };
 
 /* ---- the ring of what is under way ---------------------------------------------------------------------------------- */
 
@@ -41,7 +42,8 @@ bool ferry__amqp_ring_room(ferry__amqp_ring *r)
 
 void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__target *target, ferry__amqp_kind kind)
 {
-    *sent_at(r, r->top++) = (ferry__amqp_sent){.frame = f, .target = target, .kind = (uint8_t)kind};
+    *sent_at(r, r->top++) =
+        (ferry__amqp_sent){.frame = f, .target = target, .serial = f->id.serial, .kind = (uint8_t)kind};
 }
 
 static void ring_advance(ferry__amqp_ring *r)
@@ -159,7 +161,35 @@ void ferry__amqp_returned(ferry__amqp *a, amqp_channel_t channel, const ferry__i
         ring_advance(r);
 }
 
-/* ---- fences --------------------------------------------------------------------------------------------------------- */
+/* ---- proofs --------------------------------------------------------------------------------------------------------- */
+
+/* The serials of calls rise, but for those that were sent again: those are not found, and wait for a fence. */
+static ferry__amqp_sent *call_by(const ferry__amqp_ring *r, const ferry__id *id)
+{
+    uint64_t low = r->base, high = r->top;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (sent_at(r, middle)->serial < id->serial)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    ferry__amqp_sent *s = low < r->top ? sent_at(r, low) : NULL;
+    return s && s->frame && same_id(&s->frame->id, id) ? s : NULL;
+}
+
+void ferry__amqp_proven(ferry__amqp *a, const ferry__id *id)
+{
+    ferry__amqp_ring *r = &a->calls;
+    ferry__amqp_sent *s = call_by(r, id);
+    if (!s)
+        return;
+    finish(a, s, true);
+    r->proven = true;
+    ring_advance(r);
+    if (r->base == r->top && !a->fencing)
+        a->fence_ms = 0;
+}
 
 void ferry__amqp_send_fence(ferry__amqp *a, int64_t now_ms)
 {

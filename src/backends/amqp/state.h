@@ -110,6 +110,7 @@ typedef enum ferry__amqp_kind {
 typedef struct ferry__amqp_sent {
     ferry__frame  *frame; /* NULL: its outcome is told */
     ferry__target *target;
+    uint64_t      serial;
     uint8_t       kind;  /* SENT: the core's; else a received frame whose copy this is; MOVED: one the core never saw */
     bool          returned;
 } ferry__amqp_sent;
@@ -132,6 +133,7 @@ typedef struct ferry__amqp_intake { /* a source */
     int64_t        pinch_ms;   /* when what is held goes back to the queue; 0: it may stay */
     bool           declared;   /* on this connection */
     bool           keyed;      /* its partitions are consumed */
+    bool           signs;      /* it is seen to be served */
     ferry__frames  hold;       /* beyond the credit */
 } ferry__amqp_intake;
 
@@ -211,7 +213,7 @@ struct ferry__amqp {
     atomic_bool    asleep, woken;
     struct pollfd  polled[3]; /* what wait looks at: made at the end of pump */
     bool           slept, wrote, skipped; /* see pipe.c */
-    unsigned       frames; /* that came in the last turn that read */
+    int64_t        looked_ms; /* at `out` */
 };
 
 /* pipe.c */
@@ -263,6 +265,7 @@ void ferry__amqp_send(void *self, ferry__target *target, ferry__frame *f);
 void ferry__amqp_send_waiting(ferry__amqp *a, int64_t now_ms);
 void ferry__amqp_send_fence(ferry__amqp *a, int64_t now_ms);
 void ferry__amqp_fenced(ferry__amqp *a);
+void ferry__amqp_proven(ferry__amqp *a, const ferry__id *id); /* a call that is answered */
 void ferry__amqp_confirmed(ferry__amqp *a, uint64_t tag, bool multiple, bool accepted);
 void ferry__amqp_returned(ferry__amqp *a, amqp_channel_t channel, const ferry__id *id, unsigned code);
 void ferry__amqp_report_refused(ferry__amqp *a);
@@ -287,6 +290,7 @@ void         ferry__amqp_credit(void *self, ferry__source *source, int frames);
 void         ferry__amqp_begin_all(ferry__amqp *a); /* a new connection: declare and consume */
 void         ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_basic_deliver_t *d);
 void         ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in); /* a whole message */
+void         ferry__amqp_show_signs(ferry__amqp *a);
 void         ferry__amqp_hand_up(ferry__amqp *a);
 void         ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms);
 int          ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms);
