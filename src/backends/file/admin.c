@@ -47,6 +47,8 @@ static void browse(ferry__file *f, ferry__admin *a)
 
 int ferry__admin_write(ferry__file *f, ferry__admin *a)
 {
+    if (ferry__topics_ask((int)a->ask))
+        return ferry__topics_answer(f, a);
     sqlite3_stmt *q = f->store.sql[FERRY__SQL_DEAD_REMOVE];
     if (a->name)
         sqlite3_bind_text(q, 1, a->name, -1, SQLITE_STATIC);
@@ -184,9 +186,7 @@ static bool answer_now(ferry__file *f, ferry__admin *a)
         doctor(f, a);
         return true;
     default:
-        a->status = FERRY_UNSUPPORTED;
-        ferry__why(a->why, "file: has no topics yet");
-        return true;
+        return false;
     }
 }
 

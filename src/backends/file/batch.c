@@ -152,6 +152,16 @@ void ferry__batch_release(ferry__file *f, const ferry__frame *frame)
         t->freed += left > 0 ? left : atomic_load(&q->due) ? 1 : 0;
 }
 
+/* A copy for the box; the event itself is finished with the commit. */
+static bool do_retry_event(ferry__file *f, ferry__frame *frame, int *error)
+{
+    if (!stale(f, frame))
+        return ferry__event_copy(f, frame, f->now_ms + (int64_t)FERRY__TAG_HIGH(frame), error);
+    f->unsettled++;
+    ferry__event_finish_one(f, frame, true, true);
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static bool put_back(ferry__file *f, ferry__frame *frame)
@@ -168,6 +178,9 @@ static int do_frame(ferry__file *f, ferry__frame *frame, bool *room)
 {
     int error = SQLITE_OK;
     switch (FERRY__TAG_VERB(frame)) {
+    case FERRY__DO_RETRY_EVENT:
+        *room = do_retry_event(f, frame, &error) || put_back(f, frame);
+        break;
     case FERRY__DO_SEND:
         *room = ferry__send_do(f, frame, &error) || put_back(f, frame);
         break;
@@ -191,6 +204,8 @@ static int do_frames(ferry__file *f)
         bytes += ferry__frame_size(frame);
         error = do_frame(f, frame, &room);
     }
+    if (!error)
+        error = ferry__event_flush_rows(f);
     return error ? error : ferry__inbox_flush(f);
 }
 
@@ -220,14 +235,18 @@ static int do_bury(ferry__file *f, ferry__file_op *op)
     sqlite3_bind_text(add, 2, id, -1, SQLITE_STATIC);
     sqlite3_bind_blob64(add, 3, op->box + strlen(op->box) + 1, op->length, SQLITE_STATIC);
     int error = ferry__store_run(&f->store, FERRY__SQL_DEAD_ADD);
-    if (error || !op->frame->tag[0] || stale(f, op->frame))
+    if (error || !op->frame->tag[0] || stale(f, op->frame) || ferry__event_is(op->frame))
         return error;
     return drop_message(f, op->frame);
 }
 
 /* A withdraw waits for its frame to be written. (One without a target never came here: a decorator lost it.) */
-static bool op_ready(const ferry__file_op *op)
+static bool op_ready(const ferry__file *f, const ferry__file_op *op)
 {
+    if (op->kind == FERRY__OP_SEEK)
+        return ferry__event_seekable(op);
+    if (op->kind == FERRY__OP_ADMIN)
+        return !ferry__topics_must_wait(f, op->admin);
     return op->kind != FERRY__OP_WITHDRAW || FERRY__TAG_VERB(op->frame) >= FERRY__SENT || !op->frame->tag[0];
 }
 
@@ -245,6 +264,8 @@ static int do_op(ferry__file *f, ferry__file_op *op)
     case FERRY__OP_UNLISTEN:
         ferry__name_leave(f, op->listener);
         return SQLITE_OK;
+    case FERRY__OP_SEEK:
+        return ferry__event_seek(f, op);
     case FERRY__OP_PROBE:
         break;
     }
@@ -258,8 +279,9 @@ static int do_ops(ferry__file *f)
     ferry__list_init(&wait);
     for (ferry__node *n; !error && (n = ferry__list_shift(&f->ops));) {
         ferry__file_op *op = FERRY__OF(n, ferry__file_op, node);
-        ferry__list_append(op_ready(op) ? &f->doing_ops : &wait, n);
-        if (op_ready(op))
+        bool ready = op_ready(f, op);
+        ferry__list_append(ready ? &f->doing_ops : &wait, n);
+        if (ready)
             error = do_op(f, op);
     }
     ferry__list_join(&wait, &f->ops);
@@ -270,14 +292,14 @@ static int do_ops(ferry__file *f)
 static bool any_op_ready(const ferry__file *f)
 {
     for (const ferry__node *n = f->ops.next; n != &f->ops; n = n->next)
-        if (op_ready(FERRY__OF(n, ferry__file_op, node)))
+        if (op_ready(f, FERRY__OF(n, ferry__file_op, node)))
             return true;
     return false;
 }
 
 static bool must_write(ferry__file *f)
 {
-    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) ||
+    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) || ferry__event_must_write(f) || ferry__event_must_trim(f) ||
            ferry__inbox_to_clean(f);
 }
 
@@ -292,11 +314,15 @@ static int write_all(ferry__file *f)
     if (!error)
         error = ferry__name_enter(f);
     if (!error)
+        error = ferry__event_write(f);
+    if (!error)
         error = do_frames(f);
     if (!error)
         error = do_ops(f);
     if (!error)
         error = drop_all(f);
+    if (!error)
+        error = ferry__event_trim(f);
     return error ? error : ferry__inbox_clean(f);
 }
 
@@ -315,6 +341,10 @@ static void finish_frame(ferry__file *f, ferry__frame *frame)
         f->settled++;
         ferry__batch_release(f, frame);
         break;
+    case FERRY__DO_RETRY_EVENT:
+        f->settled++;
+        ferry__event_finish_one(f, frame, false, false);
+        return;
     default:
         break;
     }
@@ -325,9 +355,12 @@ static void finish_op(ferry__file *f, ferry__file_op *op)
 {
     if (op->kind == FERRY__OP_BURY) {
         f->settled++;
-        if (op->frame->tag[0] && !stale(f, op->frame))
+        if (ferry__event_is(op->frame)) {
+            ferry__event_finish_one(f, ferry__frame_ref(op->frame), stale(f, op->frame), false);
+        } else if (op->frame->tag[0] && !stale(f, op->frame))
             ferry__batch_release(f, op->frame);
-    }
+    } else if (op->kind == FERRY__OP_SEEK)
+        ferry__event_sought(f, op);
     ferry__list_append(&f->answers, &op->node);
 }
 
@@ -341,6 +374,9 @@ static void finish(ferry__file *f)
         finish_op(f, FERRY__OF(n, ferry__file_op, node));
     ferry__recover_committed(f);
     ferry__name_committed(f);
+    ferry__event_rows_committed(f);
+    ferry__topics_deleted(f);
+    ferry__event_committed(f);
     ferry__claim_arrived(f);
     ferry__inbox_committed(f);
 }
@@ -366,6 +402,8 @@ static void undo(ferry__file *f, int error)
     ferry__inbox_undo(f);
     ferry__recover_undo(f);
     ferry__name_undo(f);
+    ferry__event_undo(f);
+    ferry__event_rows_undo(f);
     f->drops = 0;
     for (size_t i = 0; i < f->touches; i++)
         atomic_store(&f->touched[i].q->tail, f->touched[i].tail);
@@ -444,6 +482,7 @@ void ferry__batch_ring(ferry__file *f)
     }
     f->touches = 0;
     ferry__inbox_ring(f);
+    ferry__event_ring(f);
     if (f->names_changed)
         ferry__page_ring_all(&f->page);
     f->names_changed = false;

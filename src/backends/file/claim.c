@@ -18,7 +18,7 @@ void ferry__claim_reset(ferry__file *f)
         f->spare[f->spares++] = (uint16_t)i;
 }
 
-static unsigned open_entry(ferry__file *f, int64_t id, uint32_t attempt, bool late)
+unsigned ferry__claim_open(ferry__file *f, int64_t id, uint32_t attempt, unsigned late)
 {
     unsigned i = f->spare[--f->spares];
     ferry__page_entry *e = entry_of(f, i);
@@ -37,10 +37,20 @@ void ferry__claim_mark(ferry__file *f, const ferry__frame *frame, enum ferry__pa
     atomic_store_explicit(&entry_of(f, FERRY__TAG_ENTRY(frame))->mark, (uint16_t)mark, memory_order_release);
 }
 
+void ferry__claim_done(ferry__file *f, unsigned entry)
+{
+    atomic_store_explicit(&entry_of(f, entry)->mark, FERRY__MARK_DONE, memory_order_release);
+}
+
+void ferry__claim_close(ferry__file *f, unsigned entry)
+{
+    atomic_store_explicit(&entry_of(f, entry)->mark, FERRY__MARK_FREE, memory_order_release);
+    f->spare[f->spares++] = (uint16_t)entry;
+}
+
 void ferry__claim_free(ferry__file *f, const ferry__frame *frame)
 {
-    ferry__claim_mark(f, frame, FERRY__MARK_FREE);
-    f->spare[f->spares++] = (uint16_t)FERRY__TAG_ENTRY(frame);
+    ferry__claim_close(f, FERRY__TAG_ENTRY(frame));
 }
 
 bool ferry__claim_late(ferry__file *f, const ferry__frame *frame)
@@ -172,7 +182,7 @@ static bool accept(ferry__file *f, ferry__file_listener *l, ferry__store_sql fro
         frame->maybe = sqlite3_column_int(row, 3) != 0;
     }
     frame->tag[0] = (uint64_t)id;
-    frame->tag[1] = FERRY__TAG(open_entry(f, id, frame->attempt, late), 0, f->generation, 0);
+    frame->tag[1] = FERRY__TAG(ferry__claim_open(f, id, frame->attempt, late), 0, f->generation, 0);
     frame->owner = l;
     atomic_fetch_sub(&l->credit, 1);
     ferry__frames_add(&f->claimed, frame);
@@ -240,7 +250,12 @@ static int take_late(ferry__file *f, ferry__file_listener *l, ferry__file_touch 
     ferry__store_reset(&f->store, FERRY__SQL_LATE_TAKE);
     if (got != SQLITE_ROW && got != SQLITE_DONE)
         return got;
-    error = mark_taken(f, *first);
+    if (!*first && got == SQLITE_DONE) { /* rows without a message would be due for ever */
+        ferry__store_bind(&f->store, FERRY__SQL_LATE_ORPHANS, 1, t->queue);
+        error = ferry__store_run(&f->store, FERRY__SQL_LATE_ORPHANS);
+    }
+    if (!error)
+        error = mark_taken(f, *first);
     t->due = error ? -1 : ferry__claim_due(f, t->queue, &error);
     return error;
 }

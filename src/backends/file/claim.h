@@ -33,6 +33,9 @@ int  ferry__claim_next_ms(ferry__file *f, int64_t now_ms);
 void ferry__claim_reset(ferry__file *f); /* a new slot: all entries are free */
 void ferry__claim_mark(ferry__file *f, const ferry__frame *frame, enum ferry__page_mark mark);
 void ferry__claim_free(ferry__file *f, const ferry__frame *frame);
+unsigned ferry__claim_open(ferry__file *f, int64_t id, uint32_t attempt, unsigned late); /* there is a spare one */
+void     ferry__claim_done(ferry__file *f, unsigned entry);
+void     ferry__claim_close(ferry__file *f, unsigned entry);
 bool ferry__claim_late(ferry__file *f, const ferry__frame *frame); /* it has a row in `later` */
 
 /* When the earliest late message of a queue comes; 0: none. */

@@ -119,17 +119,24 @@ bool ferry__name_to_enter(const ferry__file *f)
     return false;
 }
 
+int ferry__name_make(ferry__file *f, const char *name, int *error)
+{
+    int service = find(f, name, error);
+    if (!service && !*error) {
+        sqlite3_bind_text(f->store.sql[FERRY__SQL_SERVICE_ADD], 1, name, -1, SQLITE_STATIC);
+        *error = ferry__store_run(&f->store, FERRY__SQL_SERVICE_ADD);
+        service = (int)sqlite3_last_insert_rowid(f->store.db);
+        f->names_changed = true;
+    }
+    if (!*error)
+        *error = need_block(f, service);
+    return *error ? 0 : service;
+}
+
 static int enter_one(ferry__file *f, ferry__file_listener *l)
 {
-    int error = SQLITE_OK, service = find(f, l->name, &error);
-    if (!service && !error) {
-        sqlite3_bind_text(f->store.sql[FERRY__SQL_SERVICE_ADD], 1, l->name, -1, SQLITE_STATIC);
-        error = ferry__store_run(&f->store, FERRY__SQL_SERVICE_ADD);
-        service = (int)sqlite3_last_insert_rowid(f->store.db);
-    }
-    if (!error)
-        error = need_block(f, service);
-    l->entering = error ? 0 : service;
+    int error = SQLITE_OK;
+    l->entering = ferry__name_make(f, l->name, &error);
     return error;
 }
 
@@ -230,10 +237,12 @@ void ferry__name_answer_probes(ferry__file *f)
         if (op->kind != FERRY__OP_PROBE)
             continue;
         int error = SQLITE_OK;
-        look_up(f, op->target, &error);
+        bool events = op->target->target->lane == FERRY__EVENTS; /* which need nobody */
+        if (!events)
+            look_up(f, op->target, &error);
         if (error)
             return; /* the next turn asks again */
-        op->presence = ferry__name_presence(f, op->target);
+        op->presence = events ? FERRY__ALIVE : ferry__name_presence(f, op->target);
         ferry__list_remove(n);
         ferry__list_append(&f->answers, n);
     }
@@ -247,7 +256,7 @@ void ferry__name_tell_changes(ferry__file *f)
     f->changes = changes;
     for (ferry__node *n = f->targets.next; n != &f->targets; n = n->next) {
         ferry__file_target *t = FERRY__OF(n, ferry__file_target, node);
-        if (t->told < 0 || !atomic_load(&t->service))
+        if (t->target->lane == FERRY__EVENTS || t->told < 0 || !atomic_load(&t->service))
             continue;
         ferry__presence presence = ferry__name_presence(f, t);
         if (t->told == (int)presence)

@@ -9,6 +9,7 @@ ferry__file_target *ferry__name_target(ferry__file *f, ferry__target *target);
 ferry__file_listener *ferry__name_listener(ferry__file *f, ferry__source *source);
 void ferry__name_forget(ferry__file *f); /* another database: numbers mean nothing any more; with the link's lock */
 
+int ferry__name_make(ferry__file *f, const char *name, int *error); /* in a transaction: the number, made if need be */
 /* In a transaction: the number, with its block in the page; 0: never served. */
 int ferry__name_resolve(ferry__file *f, ferry__file_target *t, int *error);
 

@@ -17,10 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, INIT_TRIES = 20, OPENERS_BYTE = FERRY__PAGE_SLOTS, CHECKPOINT_BYTE };
+enum { VERSION = 2, INIT_TRIES = 20, OPENERS_BYTE = FERRY__PAGE_SLOTS, CHECKPOINT_BYTE };
 static const char magic[8] = "ferrypg";
 
-_Static_assert(sizeof(ferry__page_header) == 4096 && sizeof(ferry__page_service) == 4096, "blocks are pages");
+_Static_assert(sizeof(ferry__page_header) == 4096 && sizeof(ferry__page_service) == 4096 &&
+                   sizeof(ferry__page_group) == 4096 && sizeof(ferry__page_topic) == 256,
+               "blocks are pages");
 _Static_assert(sizeof(ferry__page_slot) == 4096 + 16 * FERRY__PAGE_JOURNAL, "no holes");
 
 /* ---- locks that the kernel drops with their owner: bytes beyond the end of the file, one a slot, one for openers ---- */
@@ -202,7 +204,7 @@ void ferry__page_lower_due(ferry__page_queue *q, int64_t due)
         atomic_store(&q->due, due);
 }
 
-static ferry_status allocate(const ferry__page *p, const void *part, size_t size, char *why)
+ferry_status ferry__page_allocate(const ferry__page *p, const void *part, size_t size, char *why)
 {
     int error = posix_fallocate(p->fd, (const char *)part - (const char *)p->file, (off_t)size);
     if (!error)
@@ -274,7 +276,7 @@ ferry_status ferry__page_need_service(ferry__page *p, ferry__store *store, int s
     ferry__page_service *v = ferry__page_service_of(p, service);
     if (ferry__page_has_service(p, service))
         return FERRY_OK;
-    ferry_status status = allocate(p, v, sizeof *v, why);
+    ferry_status status = ferry__page_allocate(p, v, sizeof *v, why);
     if (status)
         return status;
     memset((void *)v, 0, sizeof *v);
@@ -316,7 +318,7 @@ static ferry_status map_file(ferry__page *p, char *why)
         return FERRY_NO_MEMORY;
     }
     p->file = at_memory;
-    return allocate(p, &p->file->header, sizeof p->file->header, why);
+    return ferry__page_allocate(p, &p->file->header, sizeof p->file->header, why);
 }
 
 static bool anybody_lives(const ferry__page *p)
@@ -362,7 +364,7 @@ static ferry_status make_header(ferry__page *p, ferry__store *store, char *why)
         ferry__why(why, "%s cannot be emptied: %s", p->path, strerror(errno));
         return FERRY_UNAVAILABLE;
     }
-    ferry_status status = allocate(p, h, sizeof *h, why);
+    ferry_status status = ferry__page_allocate(p, h, sizeof *h, why);
     if (status)
         return status;
     h->version = VERSION;
@@ -417,7 +419,7 @@ static ferry_status take_slot(ferry__page *p, const unsigned char client[16], co
         ferry__page_slot *s = ferry__page_slot_of(p, i);
         if (i < (int)ferry__page_slots_end(p) && atomic_load(&s->taken))
             continue;
-        ferry_status status = allocate(p, s, sizeof *s, why);
+        ferry_status status = ferry__page_allocate(p, s, sizeof *s, why);
         if (status)
             return status;
         if (!lock_byte(p->fd, byte_of(i), F_WRLCK))

@@ -3,7 +3,7 @@
  * The database has the messages; the page says who may touch which. It is memory, so a claim costs no transaction, and it is a file, so
  * what a process noted there survives its kill -9. It does not survive the machine: after a boot it starts empty, as nobody lives.
  *
- *     header | slot 0 ... slot 255, one a handle | service 1 ... service 4095, one a name that was ever served
+ *     header | slot 0 ... slot 255, one a handle | service 1 ... service 4095, one a name that was ever served | topics | groups
  *
  * Invariants
  * 1. Queues (head, tail, due, owner, held) and the claims of a journal change only under the writer lock (lock.h), so a transaction and
@@ -13,7 +13,9 @@
  * 3. due: not later than the earliest row of the queue in `later`; 0 = there is none.
  * 4. A handle lives as long as the kernel keeps its lock (OFD, one byte a slot, beyond the end of the file); so a dead one is known at
  *    once and without heartbeats.
- * 5. Whatever is touched was allocated on disk before: a full disk is an error, never a SIGBUS. The file never shrinks while in use. */
+ * 5. Topics change only under the writer lock, save their bells. A track of a group is its owner's; free ones are taken with one
+ *    compare-and-swap, and a dead member's are freed under the writer lock (event.h).
+ * 6. Whatever is touched was allocated on disk before: a full disk is an error, never a SIGBUS. The file never shrinks while in use. */
 #ifndef FERRY_FILE_PAGE_H
 #define FERRY_FILE_PAGE_H
 
@@ -29,6 +31,11 @@ enum {
     FERRY__PAGE_QUEUES = 122, /* of a service: calls, posts, and the parts for posts with a key */
     FERRY__PAGE_PARTS = FERRY__PAGE_QUEUES - 2,
     FERRY__PAGE_JOURNAL = 4096, /* messages that one handle may have claimed */
+    FERRY__PAGE_TOPICS = 1024,  /* domains of events */
+    FERRY__PAGE_GROUPS = 1024,  /* of all of them */
+    FERRY__PAGE_MEMBERS = 128,  /* of a group */
+    FERRY__PAGE_SHARES = 64,    /* what the events without a key are divided into */
+    FERRY__PAGE_TRACKS = FERRY__PAGE_SHARES + FERRY__PAGE_PARTS,
     FERRY__PAGE_NOBODY = -1
 };
 
@@ -90,6 +97,45 @@ typedef struct ferry__page_slot {
     ferry__page_entry journal[FERRY__PAGE_JOURNAL];
 } ferry__page_slot;
 
+typedef struct ferry__page_topic {
+    union {
+        struct {
+            _Atomic uint64_t generation;           /* a number of its own since it was made; 0: it is not there */
+            _Atomic int64_t  first, end;           /* the events that are kept: [first, end). end: after the commit */
+            _Atomic int64_t  purged;               /* what is below was taken away on purpose: no position is broken by that */
+            _Atomic int64_t  first_ms;             /* when the first one was stored */
+            _Atomic int64_t  first_offset, last_offset, end_offset; /* bytes before the first row, before the last, in all */
+            _Atomic int64_t  keep_ms, keep_bytes;
+            _Atomic uint32_t parts;                /* for events with a key */
+            ferry__page_set  hungry;               /* those who found nothing and would take something */
+        };
+        char room[256];
+    };
+} ferry__page_topic;
+
+/* A run of a group's events that keeps its order: a part, or a share of those without a key. */
+typedef struct ferry__page_track {
+    _Atomic int64_t  done;  /* all before it is finished; the owner's */
+    _Atomic uint32_t owner; /* 1 + the member, 0: free */
+    _Atomic uint32_t again; /* there are rows of it in `again` */
+} ferry__page_track;
+
+enum { FERRY__PAGE_LEAVING = 1 << 30 };
+
+typedef struct ferry__page_group {
+    union {
+        struct {
+            _Atomic uint64_t generation; /* 0: it is not there */
+            _Atomic uint32_t topic;
+            _Atomic uint32_t epoch;      /* counted up when members or free tracks change */
+            _Atomic uint32_t members[FERRY__PAGE_MEMBERS]; /* 1 + the slot, 0: nobody; LEAVING: takes nothing more */
+        };
+        char room[1024];
+    };
+    ferry__page_track tracks[FERRY__PAGE_TRACKS];
+    char              rest[128];
+} ferry__page_group;
+
 typedef struct ferry__page_header {
     union {
         struct {
@@ -106,6 +152,10 @@ typedef struct ferry__page_header {
             _Atomic uint32_t moved;         /* pages of the log that the last one found or left in the database */
             _Atomic uint64_t commits, complete_at; /* so far; so many when the whole log was last known to be in the database */
             _Atomic uint64_t services[FERRY__PAGE_SERVICES / 64]; /* whose block is in use; the others must not be read */
+            _Atomic uint64_t topics[FERRY__PAGE_TOPICS / 64], groups[FERRY__PAGE_GROUPS / 64]; /* the same */
+            _Atomic uint64_t generations;  /* of topics and groups so far */
+            _Atomic int64_t  moving_queue; /* whose head passes messages that the running transaction puts into `later`; 0: none */
+            _Atomic int64_t  moving_head;  /* where it was */
         };
         char room[4096];
     };
@@ -115,6 +165,8 @@ typedef struct ferry__page_file {
     ferry__page_header  header;
     ferry__page_slot    slots[FERRY__PAGE_SLOTS];
     ferry__page_service services[FERRY__PAGE_SERVICES];
+    ferry__page_topic   topics[FERRY__PAGE_TOPICS];
+    ferry__page_group   groups[FERRY__PAGE_GROUPS];
 } ferry__page_file;
 
 typedef struct ferry__page {
@@ -145,6 +197,8 @@ int  ferry__page_find_client(const ferry__page *p, const unsigned char client[16
 void ferry__page_ring(const ferry__page *p, int slot);
 void ferry__page_ring_all(const ferry__page *p);
 void ferry__page_pipe_name(const ferry__page *p, int slot, char *to, size_t size);
+
+ferry_status ferry__page_allocate(const ferry__page *p, const void *part, size_t size, char *why); /* on disk */
 
 /* Services. Under the writer lock, save `lives`. */
 ferry_status ferry__page_need_service(ferry__page *p, ferry__store *store, int service, char *why); /* its block exists and fits the table */
@@ -179,6 +233,16 @@ static inline ferry__page_service *ferry__page_service_of(const ferry__page *p, 
 static inline ferry__page_queue *ferry__page_queue_of(const ferry__page *p, int64_t queue)
 {
     return &p->file->services[queue >> FERRY__STORE_LANE_BITS].queues[queue & FERRY__STORE_LANE_MASK];
+}
+
+static inline ferry__page_topic *ferry__page_topic_of(const ferry__page *p, int topic)
+{
+    return &p->file->topics[topic];
+}
+
+static inline ferry__page_group *ferry__page_group_of(const ferry__page *p, int group)
+{
+    return &p->file->groups[group];
 }
 
 static inline void ferry__page_set_add(ferry__page_set s, int slot)

@@ -48,6 +48,7 @@ static ferry_status file_open(void *self, ferry__up *up, const ferry__config *co
                                &f->claimed, &f->arrived, &f->inbox, &f->outcomes};
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++)
         ferry__frames_init(frames[i]);
+    ferry__events_init(&f->events);
     ferry__list *lists[] = {&f->noted_ops,  &f->noted_listeners,  &f->targets,
                             &f->passed_ops, &f->passed_listeners, &f->listeners,
                             &f->ops,        &f->doing_ops,        &f->answers};
@@ -74,6 +75,8 @@ static void free_op(ferry__file_op *op)
     ferry__frame_unref(op->frame);
     if (op->kind == FERRY__OP_UNLISTEN)
         ferry__free(op->listener);
+    if (op->kind == FERRY__OP_SEEK)
+        atomic_fetch_sub(&op->events->ops, 1);
     ferry__free(op);
 }
 
@@ -111,6 +114,7 @@ static void free_all(ferry__file *f)
         t->target->data = NULL;
         ferry__free(t);
     }
+    ferry__event_done(f);
     for (size_t i = 0; i < f->retirements; i++)
         munmap(f->retired[i], sizeof *f->retired[i]);
     f->retirements = 0;
@@ -154,6 +158,7 @@ static void file_flush(void *self)
     ferry__frames_join(&f->passed, &f->noted);
     ferry__list_join(&f->passed_ops, &f->noted_ops);
     ferry__list_join(&f->passed_listeners, &f->noted_listeners);
+    ferry__event_flush(f);
     pthread_mutex_unlock(&f->door);
 }
 
@@ -163,6 +168,8 @@ static void leave(ferry__file *f)
     f->now_ms = ferry__now_ms();
     file_flush(f);
     ferry__file_take(f);
+    ferry__event_finish(f);
+    f->events.closing = true;
     if (f->reopen || !ferry__file_lock(f, CLOSE_LOCK_MS))
         return;
     bool left = ferry__batch_leave(f);
@@ -221,7 +228,7 @@ static ferry_status file_listen(void *self, ferry__source *source)
 {
     ferry__file *f = self;
     if (source->lane == FERRY__EVENTS)
-        return FERRY_UNSUPPORTED;
+        return ferry__event_listen(f, source);
     ferry__file_listener *l = ferry__name_listener(f, source);
     if (!l)
         return FERRY_NO_MEMORY;
@@ -234,7 +241,9 @@ static void file_unlisten(void *self, ferry__source *source)
 {
     ferry__file *f = self;
     ferry__file_listener *l = source->data;
-    if (!l)
+    if (source->lane == FERRY__EVENTS)
+        ferry__event_unlisten(source);
+    if (!l || source->lane == FERRY__EVENTS)
         return;
     atomic_store(&l->closed, true);
     source->data = NULL;
@@ -246,9 +255,12 @@ static void file_unlisten(void *self, ferry__source *source)
 static void file_credit(void *self, ferry__source *source, int frames)
 {
     (void)self;
-    ferry__file_listener *l = source->data;
-    if (l)
-        atomic_fetch_add(&l->credit, frames);
+    if (!source->data)
+        return;
+    if (source->lane == FERRY__EVENTS)
+        atomic_fetch_add(&((ferry__event_listener *)source->data)->credit, frames);
+    else
+        atomic_fetch_add(&((ferry__file_listener *)source->data)->credit, frames);
 }
 
 static void file_send(void *self, ferry__target *target, ferry__frame *frame)
@@ -272,17 +284,28 @@ static void note_end(ferry__file *f, ferry__frame *frame, enum ferry__file_verb 
 
 static void file_settle(void *self, ferry__frame *frame)
 {
-    note_end(self, frame, FERRY__DO_SETTLE, FERRY__MARK_DONE, 0);
+    if (ferry__event_is(frame))
+        ferry__event_end(self, frame, FERRY__DO_SETTLE);
+    else
+        note_end(self, frame, FERRY__DO_SETTLE, FERRY__MARK_DONE, 0);
 }
 
 static void file_retry(void *self, ferry__frame *frame, int delay_ms)
 {
-    note_end(self, frame, FERRY__DO_RETRY, FERRY__MARK_AGAIN, delay_ms > 0 ? (uint32_t)delay_ms : 0);
+    bool event = ferry__event_is(frame);
+    if (event && !ferry__event_in_group(frame)) /* of a broadcast: it has no box to come from */
+        ferry__event_end(self, frame, FERRY__DO_HAND_BACK);
+    else
+        note_end(self, frame, event ? FERRY__DO_RETRY_EVENT : FERRY__DO_RETRY, FERRY__MARK_AGAIN,
+                 delay_ms > 0 ? (uint32_t)delay_ms : 0);
 }
 
 static void file_hand_back(void *self, ferry__frame *frame)
 {
-    note_end(self, frame, FERRY__DO_HAND_BACK, FERRY__MARK_CLAIMED, 0);
+    if (ferry__event_is(frame))
+        ferry__event_end(self, frame, FERRY__DO_HAND_BACK);
+    else
+        note_end(self, frame, FERRY__DO_HAND_BACK, FERRY__MARK_CLAIMED, 0);
 }
 
 /* Without memory for the record it comes again a second later. */
@@ -295,7 +318,7 @@ static void file_bury(void *self, ferry__frame *frame, const char *box, const vo
         file_retry(self, frame, 1000);
         return;
     }
-    if (frame->tag[0] && FERRY__TAG_GENERATION(frame) == (f->generation & 0xfff))
+    if (frame->tag[0] && FERRY__TAG_GENERATION(frame) == (f->generation & 0xfff) && ferry__event_in_group(frame))
         ferry__claim_mark(f, frame, FERRY__MARK_AGAIN);
     op->frame = frame;
     op->box = op->room;
@@ -465,6 +488,7 @@ static void file_pump(void *self)
     ferry__file *f = self;
     tell_state(f);
     tell_outcomes(f);
+    ferry__event_pump(f);
     hand_up_claimed(f);
     hand_up_inbox(f);
     tell_settled(f);
@@ -486,7 +510,8 @@ const ferry__backend ferry__file_backend = {
     .scheme = "file",
     .about = "any number of processes of one machine, over one SQLite database; no server",
     .state_size = sizeof(ferry__file),
-    .bits = FERRY__STEPS | FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__DURABLE | FERRY__CANCELS,
+    .bits = FERRY__STEPS | FERRY__WITHDRAWS | FERRY__REMEMBERS | FERRY__REDELIVERS | FERRY__DURABLE | FERRY__CANCELS |
+            FERRY__REPLAYS,
     .settings = settings,
     .more = &ferry__file_more,
     .open = file_open,

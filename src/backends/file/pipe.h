@@ -8,18 +8,20 @@
  * Frames carry their own place in the work, so that no message costs an allocation of ours:
  *     sent       tag[0] the target until it is written, then its id, for withdraw; tag[1] verb and, later, how it ended
  *     received   tag[0] id; tag[1] journal entry, verb, generation, delay of a retry
+ *     events     tag[0] the hold (event.h); tag[1] as above, IS_EVENT until it is finished
  *
  * Everything below "the driver's" is touched by step alone, or by pump of the same turn. */
 #ifndef FERRY_FILE_PIPE_H
 #define FERRY_FILE_PIPE_H
 
 #include "base/list.h"
+#include "backends/file/event.h"
 #include "backends/file/page.h"
 #include "link/backend.h"
 
 #include <pthread.h>
 
-/* What the work list shall do with a frame; the last two need no work any more. */
+/* What the work list shall do with a frame; SENT and REFUSED need no work any more. */
 enum ferry__file_verb {
     FERRY__DO_SEND,
     FERRY__DO_REPLY,
@@ -27,7 +29,9 @@ enum ferry__file_verb {
     FERRY__DO_RETRY,
     FERRY__DO_HAND_BACK,
     FERRY__SENT,
-    FERRY__REFUSED_ALREADY
+    FERRY__REFUSED_ALREADY,
+    FERRY__IS_EVENT,       /* received, in somebody's hands */
+    FERRY__DO_RETRY_EVENT
 };
 
 /* Why a frame was refused; the text is made when it is told. */
@@ -54,7 +58,8 @@ enum ferry__file_why {
 typedef struct ferry__file_target {
     ferry__node    node; /* of all targets */
     ferry__target *target;
-    _Atomic int    service; /* 0: not known */
+    _Atomic int    service; /* 0: not known. Of events: the topic, */
+    uint64_t       generation; /* as it was found */
     _Atomic unsigned looked; /* value of header.changes when it was not found, + 1 */
     int            told;    /* the presence that the core knows, -1: none yet */
     char           name[];  /* with the namespace */
@@ -81,10 +86,13 @@ typedef struct ferry__file_op {
         FERRY__OP_WITHDRAW,
         FERRY__OP_BURY,
         FERRY__OP_DISCARD,
+        FERRY__OP_SEEK,
         FERRY__OP_ADMIN
     } kind;
     ferry__node           node;
     ferry__file_listener *listener;
+    ferry__event_listener *events; /* SEEK, */
+    ferry__event_wish     wish;    /* to there */
     ferry__file_target   *target;
     ferry__frame         *frame;
     ferry__admin         *admin;
@@ -176,6 +184,8 @@ typedef struct ferry__file {
     size_t        spares;
     uint64_t     *sent_posts; /* bits by serial: posts that were accepted */
     uint64_t      sent_top;
+
+    ferry__events events;
 
     ferry__frames claimed; /* by the running transaction */
     ferry__frames arrived, inbox;

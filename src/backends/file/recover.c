@@ -50,6 +50,8 @@ static int recover_entry(ferry__file *f, ferry__page_entry *e)
 {
     int64_t id = atomic_load(&e->id);
     unsigned mark = atomic_load(&e->mark);
+    if (ferry__event_owns(id))
+        return ferry__event_recover(f, e);
     if (mark == FERRY__MARK_FREE || !known(f, id))
         return SQLITE_OK;
     int64_t queue = ferry__store_queue(id);
@@ -82,6 +84,11 @@ int ferry__recover_all(ferry__file *f)
 {
     unsigned end = ferry__page_slots_end(&f->page);
     int error = SQLITE_OK;
+    if (atomic_load(&f->page.file->header.repair)) {
+        error = ferry__topic_repair(f);
+        if (!error)
+            error = ferry__event_repair_move(f);
+    }
     for (unsigned i = 0; i < end && !error; i++) {
         if (!ferry__page_seize(&f->page, (int)i))
             continue;
@@ -122,6 +129,7 @@ static void bury(ferry__file *f, int slot)
     for (int i = 0; i < FERRY__PAGE_SERVICES; i++)
         if (ferry__page_has_service(&f->page, i))
             leave_service(f, i, slot);
+    ferry__event_bury(f, slot);
     unsigned end = atomic_load(&s->journal_end);
     for (unsigned i = 0; i < end && i < FERRY__PAGE_JOURNAL; i++)
         atomic_store(&s->journal[i].mark, FERRY__MARK_FREE);

@@ -10,10 +10,10 @@
 
 enum { PAGE_BYTES = 4096, SERIALS = 1 << 20 /* posts that are remembered, by serial */ };
 
-/* A repeated post begins with the random bits of the handle that sent it first, so only that handle can repeat it, and it remembers. */
+/* A repeated post or event begins with the random bits of the handle that sent it first, so only that handle can repeat it, and it remembers. */
 static uint64_t *post_bit(ferry__file *f, const ferry__frame *frame, uint64_t *mask)
 {
-    if (frame->kind != FERRY__POST || memcmp(frame->id.client, f->config->client, sizeof frame->id.client) != 0)
+    if ((frame->kind != FERRY__POST && frame->kind != FERRY__EVENT) || memcmp(frame->id.client, f->config->client, sizeof frame->id.client) != 0)
         return NULL;
     if (!f->sent_posts && !(f->sent_posts = ferry__zalloc(SERIALS / 8)))
         return NULL;
@@ -76,7 +76,7 @@ static int64_t queue_for(const ferry__frame *frame, ferry__lane lane, int servic
                             : base + FERRY__STORE_POSTS;
 }
 
-static int put_row(ferry__file *f, int64_t id, const ferry__frame *frame)
+int ferry__send_put(ferry__file *f, int64_t id, const ferry__frame *frame)
 {
     size_t size = ferry__frame_packed(frame);
     char *room = ferry__inbox_scratch(f, size);
@@ -89,12 +89,20 @@ static int put_row(ferry__file *f, int64_t id, const ferry__frame *frame)
 }
 
 /* Why it cannot be sent, seen before anything is written. */
-static enum ferry__file_why obstacle(ferry__file *f, const ferry__frame *frame, const ferry__file_touch *t)
+enum ferry__file_why ferry__send_obstacle(const ferry__file *f, const ferry__frame *frame)
 {
     if (frame->deadline_ms && frame->deadline_ms <= f->now_ms)
         return FERRY__WHY_LATE;
     if ((int64_t)f->store.wal_pages * PAGE_BYTES > f->wal_max)
         return FERRY__WHY_LOG;
+    return FERRY__WHY_NONE;
+}
+
+static enum ferry__file_why obstacle(const ferry__file *f, const ferry__frame *frame, const ferry__file_touch *t)
+{
+    enum ferry__file_why why = ferry__send_obstacle(f, frame);
+    if (why)
+        return why;
     int64_t waiting = atomic_load(&t->q->tail) - atomic_load(&t->q->head);
     return waiting >= (int64_t)f->config->max_queued ? FERRY__WHY_FULL : FERRY__WHY_NONE;
 }
@@ -107,11 +115,23 @@ static void use_part(ferry__file *f, int64_t queue)
         atomic_store(parts, (uint64_t)part);
 }
 
-static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t)
+bool ferry__send_known(ferry__file *f, const ferry__frame *frame, int *error)
 {
     uint64_t mask = 0, *bit = post_bit(f, frame, &mask);
+    return bit && *bit & mask && !is_dead(f, frame, error);
+}
+
+void ferry__send_remember(ferry__file *f, const ferry__frame *frame)
+{
+    uint64_t mask = 0, *bit = post_bit(f, frame, &mask);
+    if (bit)
+        *bit |= mask;
+}
+
+static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t)
+{
     int error = SQLITE_OK;
-    if (bit && *bit & mask && !is_dead(f, frame, &error)) {
+    if (ferry__send_known(f, frame, &error)) {
         ferry__send_accept(f, frame);
         return SQLITE_OK;
     }
@@ -125,13 +145,12 @@ static int put_message(ferry__file *f, ferry__frame *frame, ferry__file_touch *t
     use_part(f, t->queue);
     ferry__frames_add(&f->doing, frame);
     if (!error)
-        error = put_row(f, ferry__store_id(t->queue, sequence), frame);
+        error = ferry__send_put(f, ferry__store_id(t->queue, sequence), frame);
     if (error)
         return error;
     frame->tag[0] = (uint64_t)ferry__store_id(t->queue, sequence);
     t->sent++;
-    if (bit)
-        *bit |= mask;
+    ferry__send_remember(f, frame);
     return SQLITE_OK;
 }
 
@@ -153,6 +172,8 @@ bool ferry__send_do(ferry__file *f, ferry__frame *frame, int *error)
         ferry__send_refuse(f, frame, FERRY__WHY_MEMORY);
         return true;
     }
+    if (target->target->lane == FERRY__EVENTS)
+        return ferry__event_send(f, frame, target, error);
     int service = ferry__name_resolve(f, target, error);
     if (*error)
         ferry__frames_add(&f->doing, frame);

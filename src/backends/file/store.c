@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SCHEMA = 1, APPLICATION = 0x66657272 /* "ferr" */, OPEN_WAIT_MS = 30 };
+enum { SCHEMA = 2, FIRST_SCHEMA = 1, APPLICATION = 0x66657272 /* "ferr" */, OPEN_WAIT_MS = 30 };
 
 #define TAKEN "9223372036854775807"
 
@@ -29,6 +29,23 @@ static const char schema[] = "CREATE TABLE message(id INTEGER PRIMARY KEY, body 
                              "NULL, record BLOB NOT NULL);"
                              "CREATE INDEX dead_id ON dead(id);"
                              "CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;";
+
+/* What version 2 added to version 1. */
+static const char schema_of_events[] =
+    "CREATE TABLE topic(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, parts INTEGER NOT NULL, "
+    "keep_ms INTEGER NOT NULL, keep_bytes INTEGER NOT NULL, first INTEGER NOT NULL, purged INTEGER NOT NULL);"
+    "CREATE TABLE event(id INTEGER PRIMARY KEY, time INTEGER NOT NULL, count INTEGER NOT NULL, "
+    "offset INTEGER NOT NULL, body BLOB NOT NULL);"
+    "CREATE TABLE reader(id INTEGER PRIMARY KEY, topic INTEGER NOT NULL, name TEXT NOT NULL, "
+    "cursors BLOB NOT NULL, UNIQUE(topic, name));"
+    "CREATE TABLE again(reader INTEGER NOT NULL, seq INTEGER NOT NULL, track INTEGER NOT NULL, "
+    "attempt INTEGER NOT NULL, maybe INTEGER NOT NULL, done INTEGER NOT NULL, PRIMARY KEY(reader, seq)) "
+    "WITHOUT ROWID;";
+
+/* The lowest number that is free. */
+#define FREE_ID(table)                                                                                        \
+    "(SELECT min(t.id) + 1 FROM (SELECT 0 AS id UNION ALL SELECT id FROM " table ") t WHERE NOT EXISTS (SELECT 1 " \
+    "FROM " table " u WHERE u.id = t.id + 1))"
 
 static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -67,6 +84,39 @@ static const char *const texts[FERRY__SQL_COUNT] = {
         "DELETE FROM dead WHERE seq = (SELECT min(seq) FROM dead WHERE id = ?2 AND (?1 IS NULL OR box = ?1))",
     [FERRY__SQL_DEAD_FIND] = "SELECT seq FROM dead WHERE id = ?1 LIMIT 1",
     [FERRY__SQL_DEAD_COUNT] = "SELECT count(*) FROM dead",
+    [FERRY__SQL_LATE_FIND] = "SELECT id FROM later WHERE id = ?1",
+    [FERRY__SQL_LATE_ORPHANS] =
+        "DELETE FROM later WHERE queue = ?1 AND NOT EXISTS (SELECT 1 FROM message m WHERE m.id = later.id)",
+    [FERRY__SQL_EVENT_PUT] = "INSERT INTO event(id, time, count, offset, body) VALUES(?1, ?2, ?3, ?4, ?5)",
+    [FERRY__SQL_EVENT_TAKE] = "SELECT id, count, body FROM event WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
+    [FERRY__SQL_EVENT_ROWS] =
+        "SELECT id, count, time, offset FROM event WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
+    [FERRY__SQL_EVENT_LAST] =
+        "SELECT id, offset, length(body) FROM event WHERE id BETWEEN ?1 AND ?2 ORDER BY id DESC LIMIT 1",
+    [FERRY__SQL_EVENT_DROP] = "DELETE FROM event WHERE id BETWEEN ?1 AND ?2",
+    [FERRY__SQL_TOPIC_FIND] = "SELECT id FROM topic WHERE name = ?1",
+    [FERRY__SQL_TOPIC_GET] = "SELECT parts, keep_ms, keep_bytes, first, purged FROM topic WHERE id = ?1",
+    [FERRY__SQL_TOPIC_ADD] = "INSERT INTO topic(id, name, parts, keep_ms, keep_bytes, first, purged) "
+                             "SELECT " FREE_ID("topic") ", ?1, ?2, ?3, ?4, 1, 1",
+    [FERRY__SQL_TOPIC_FIRST] = "UPDATE topic SET first = ?2, purged = ?3 WHERE id = ?1",
+    [FERRY__SQL_TOPIC_PARTS] = "UPDATE topic SET parts = ?2 WHERE id = ?1",
+    [FERRY__SQL_TOPIC_DROP] = "DELETE FROM topic WHERE id = ?1",
+    [FERRY__SQL_TOPIC_LIST] = "SELECT id, name FROM topic ORDER BY name",
+    [FERRY__SQL_READER_FIND] = "SELECT id FROM reader WHERE topic = ?1 AND name = ?2",
+    [FERRY__SQL_READER_GET] = "SELECT cursors FROM reader WHERE id = ?1",
+    [FERRY__SQL_READER_ADD] =
+        "INSERT INTO reader(id, topic, name, cursors) SELECT " FREE_ID("reader") ", ?1, ?2, ?3",
+    [FERRY__SQL_READER_STORE] = "UPDATE reader SET cursors = ?2 WHERE id = ?1",
+    [FERRY__SQL_READER_LIST] = "SELECT id, name FROM reader WHERE topic = ?1 ORDER BY name",
+    [FERRY__SQL_READER_DROP] = "DELETE FROM reader WHERE topic = ?1",
+    [FERRY__SQL_AGAIN_PUT] =
+        "INSERT INTO again(reader, seq, track, attempt, maybe, done) VALUES(?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT "
+        "DO UPDATE SET attempt = max(attempt, ?4), maybe = max(maybe, ?5), done = max(done, ?6)",
+    [FERRY__SQL_AGAIN_TAKE] = "SELECT seq, attempt, maybe, done FROM again WHERE reader = ?1 AND track = ?2 AND "
+                              "seq >= ?3 ORDER BY seq",
+    [FERRY__SQL_AGAIN_DROP] = "DELETE FROM again WHERE reader = ?1 AND track = ?2 AND seq < ?3",
+    [FERRY__SQL_AGAIN_TRACKS] = "SELECT DISTINCT track FROM again WHERE reader = ?1",
+    [FERRY__SQL_AGAIN_CLEAR] = "DELETE FROM again WHERE reader IN (SELECT id FROM reader WHERE topic = ?1)",
 };
 
 /* ---- statements ---- */
@@ -207,13 +257,16 @@ static int read_number(sqlite3 *db, const char *text, int64_t *number)
     return got == SQLITE_ROW || got == SQLITE_DONE ? SQLITE_OK : got;
 }
 
-static int make_tables(ferry__store *s)
+/* From nothing, or from an older version. */
+static int make_tables(ferry__store *s, bool anew)
 {
     char text[80];
-    int error = sqlite3_exec(s->db, schema, NULL, NULL, NULL);
-    if (!error)
+    int error = anew ? sqlite3_exec(s->db, schema, NULL, NULL, NULL) : SQLITE_OK;
+    if (!error && anew)
         error =
             sqlite3_exec(s->db, "INSERT INTO meta(name, value) VALUES('identity', randomblob(16))", NULL, NULL, NULL);
+    if (!error)
+        error = sqlite3_exec(s->db, schema_of_events, NULL, NULL, NULL);
     snprintf(text, sizeof text, "PRAGMA application_id = %d; PRAGMA user_version = %d", APPLICATION, SCHEMA);
     return error ? error : sqlite3_exec(s->db, text, NULL, NULL, NULL);
 }
@@ -230,24 +283,29 @@ static int look(ferry__store *s, nature *n)
     return error ? error : read_number(s->db, "SELECT count(*) FROM sqlite_master", &n->tables);
 }
 
+static bool is_older(const nature *n)
+{
+    return n->application == APPLICATION && n->version >= FIRST_SCHEMA && n->version < SCHEMA;
+}
+
 static int make_tables_once(ferry__store *s, nature *n)
 {
     int error = sqlite3_exec(s->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (!error)
         error = look(s, n);
-    if (!error && n->tables == 0)
-        error = make_tables(s);
+    if (!error && (n->tables == 0 || is_older(n)))
+        error = make_tables(s, n->tables == 0);
     if (!error)
         error = sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL);
     return error ? error : look(s, n);
 }
 
-/* Ours: of this version. Nobody's: empty, and it becomes ours. */
+/* Ours: of this version, or made so. Nobody's: empty, and it becomes ours. */
 static ferry_status check_tables(ferry__store *s, const char *path, char *why)
 {
     nature n;
     int error = look(s, &n);
-    if (!error && n.tables == 0)
+    if (!error && (n.tables == 0 || is_older(&n)))
         error = make_tables_once(s, &n);
     if (error)
         return ferry__store_status(s, error, path, why);

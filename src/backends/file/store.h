@@ -6,6 +6,11 @@
  *     dead(seq, box, id, record)         dead letters
  *     meta(name, value)                  identity
  *
+ *     topic(id, name, ...)               domains of events
+ *     event(id, time, count, offset, body)   id = topic << 40 | number of the last of the events in it (event.h)
+ *     reader(id, topic, name, cursors)   groups, and how far they are on each track
+ *     again(reader, seq, ...)            what is known of events behind a cursor: begun by a dead member, or finished
+ *
  * Queues from FERRY__STORE_INBOX up are the inboxes of handles: replies and controls, a row of several frames each.
  *
  * One connection, used by the driver alone. */
@@ -22,6 +27,7 @@ enum {
     FERRY__STORE_CALLS = 0, /* lanes of a service */
     FERRY__STORE_POSTS = 1,
     FERRY__STORE_PARTS = 2,
+    FERRY__STORE_GROUPS = 0x1000 << FERRY__STORE_LANE_BITS, /* queues of journal entries for events: + the group */
     FERRY__STORE_INBOX = 0xf000 << FERRY__STORE_LANE_BITS
 };
 #define FERRY__STORE_SEQUENCE_MASK (((int64_t)1 << FERRY__STORE_SEQUENCE_BITS) - 1)
@@ -67,6 +73,31 @@ typedef enum ferry__store_sql {
     FERRY__SQL_DEAD_REMOVE,  /* box or NULL, id: the oldest of that id, for one sent again may be dead again already */
     FERRY__SQL_DEAD_FIND,    /* id -> seq */
     FERRY__SQL_DEAD_COUNT,
+    FERRY__SQL_LATE_FIND,    /* id -> id */
+    FERRY__SQL_LATE_ORPHANS, /* queue: rows whose message is gone */
+    FERRY__SQL_EVENT_PUT,    /* id, time, count, offset, body */
+    FERRY__SQL_EVENT_TAKE,   /* from, to, at most -> id, count, body */
+    FERRY__SQL_EVENT_ROWS,   /* from, to, at most -> id, count, time, offset */
+    FERRY__SQL_EVENT_LAST,   /* from, to -> id, offset, length */
+    FERRY__SQL_EVENT_DROP,   /* from, to */
+    FERRY__SQL_TOPIC_FIND,   /* name -> id */
+    FERRY__SQL_TOPIC_GET,    /* id -> parts, keep_ms, keep_bytes, first, purged */
+    FERRY__SQL_TOPIC_ADD,    /* name, parts, keep_ms, keep_bytes */
+    FERRY__SQL_TOPIC_FIRST,  /* id, first, purged */
+    FERRY__SQL_TOPIC_PARTS,  /* id, parts */
+    FERRY__SQL_TOPIC_DROP,   /* id */
+    FERRY__SQL_TOPIC_LIST,   /* -> id, name */
+    FERRY__SQL_READER_FIND,  /* topic, name -> id */
+    FERRY__SQL_READER_GET,   /* id -> cursors */
+    FERRY__SQL_READER_ADD,   /* topic, name, cursors */
+    FERRY__SQL_READER_STORE, /* id, cursors */
+    FERRY__SQL_READER_LIST,  /* topic -> id, name */
+    FERRY__SQL_READER_DROP,  /* topic */
+    FERRY__SQL_AGAIN_PUT,    /* reader, seq, track, attempt, maybe, done */
+    FERRY__SQL_AGAIN_TAKE,   /* reader, track, from -> seq, attempt, maybe, done */
+    FERRY__SQL_AGAIN_DROP,   /* reader, track, below */
+    FERRY__SQL_AGAIN_TRACKS, /* reader -> track */
+    FERRY__SQL_AGAIN_CLEAR,  /* topic */
     FERRY__SQL_COUNT
 } ferry__store_sql;
 

@@ -32,6 +32,7 @@ void ferry__file_take(ferry__file *f)
     ferry__frames_join(&f->work, &f->passed);
     ferry__list_join(&f->ops, &f->passed_ops);
     ferry__list_join(&f->listeners, &f->passed_listeners);
+    ferry__event_take(f);
     pthread_mutex_unlock(&f->door);
 }
 
@@ -107,6 +108,7 @@ void ferry__file_shut(ferry__file *f)
 {
     if (!f->page.file)
         return;
+    ferry__event_shut(f);
     ferry__checkpoint_end(f);
     atomic_store(&f->bell, &f->alone);
     if (f->retirements < sizeof f->retired / sizeof f->retired[0])
@@ -184,6 +186,7 @@ void ferry__file_step(void *self)
     ferry__file_loop_drain(f);
     f->seen = ferry__bell_seen(atomic_load(&f->bell));
     ferry__file_take(f);
+    ferry__event_finish(f);
     if (f->reopen || (!f->up_now && !open_now(f))) {
         expire(f, FERRY__WHY_LATE);
         ferry__file_loop_arm(f);
@@ -195,10 +198,13 @@ void ferry__file_step(void *self)
         ferry__name_answer_probes(f);
         ferry__admin_answer(f);
         transact(f);
+        ferry__event_read(f);
         if (ferry__inbox_full(f))
             ferry__inbox_read(f);
         ferry__checkpoint_maybe(f);
         f->more = f->more || (f->now_ms >= f->pause_until_ms && (f->work.first || ferry__claim_rest(f)));
+        if (ferry__event_rest(f))
+            f->more = true;
     }
     ferry__file_loop_arm(f);
 }
@@ -224,6 +230,9 @@ int ferry__file_next_ms(void *self, int64_t now_ms)
         ms = sooner(ms, f->pause_until_ms, now_ms);
     if (f->inbox_at > f->inbox_dropped)
         ms = sooner(ms, f->inbox_clean_at_ms, now_ms);
+    int64_t own = ferry__event_next_at(f);
+    if (own)
+        ms = sooner(ms, own > f->pause_until_ms ? own : f->pause_until_ms, now_ms);
     int due = ferry__claim_next_ms(f, now_ms);
     return due >= 0 && due < ms ? due : ms;
 }
