@@ -66,6 +66,27 @@ static void on_answered(ferry__up *up, ferry__admin *admin)
     ((side *)up)->answered++;
 }
 
+static void on_ready(ferry__up *up, ferry__source *source)
+{
+    (void)source;
+    ((side *)up)->ready++;
+}
+
+static void on_caught_up(ferry__up *up, ferry__source *source)
+{
+    (void)source;
+    ((side *)up)->caught_up++;
+}
+
+static void on_broken(ferry__up *up, ferry__source *source, ferry_status status, const char *why)
+{
+    side *s = (side *)up;
+    (void)source;
+    s->broken++;
+    s->status = status;
+    snprintf(s->why, sizeof s->why, "%s", why);
+}
+
 static void on_log(int level, const char *line, void *arg)
 {
     (void)level;
@@ -84,6 +105,9 @@ static void fill(side *s)
                         .probed = on_probed,
                         .state = on_state,
                         .answered = on_answered,
+                        .ready = on_ready,
+                        .caught_up = on_caught_up,
+                        .broken = on_broken,
                         .log = &s->log};
     s->config = (ferry__config){.ns = "ferry",
                                 .name = "unit",
@@ -98,6 +122,7 @@ static void fill(side *s)
     s->calls = (ferry__target){.lane = FERRY__CALLS, .name = "calc"};
     s->posts = (ferry__target){.lane = FERRY__POSTS, .name = "calc"};
     s->controls = (ferry__target){.lane = FERRY__CONTROLS, .name = "calc"};
+    s->events = (ferry__target){.lane = FERRY__EVENTS, .name = "order"};
     s->from_calls = (ferry__source){.lane = FERRY__CALLS, .name = "calc"};
     s->from_posts = (ferry__source){.lane = FERRY__POSTS, .name = "calc"};
     s->from_controls = (ferry__source){.lane = FERRY__CONTROLS, .name = "calc"};

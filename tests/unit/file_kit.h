@@ -11,11 +11,12 @@ typedef struct side {
     ferry__config config;
     ferry__url    url;
     ferry__log    log;
-    ferry__target calls, posts, controls;
+    ferry__target calls, posts, controls, events;
     ferry__source from_calls, from_posts, from_controls, from_replies;
     uint64_t      serial;
     ferry__frames got, replies, cancels; /* handed up, in order */
     size_t        accepted, refused, settled, unsettled, answered;
+    size_t        ready, caught_up, broken; /* of subscriptions */
     ferry_status  status; /* of the last refusal, or of what is not up */
     char          why[FERRY_WHY_SIZE];
     int           withdrawn; /* -1: no answer yet */

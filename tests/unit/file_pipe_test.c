@@ -405,9 +405,6 @@ TEST(dead_letters)
     CHECK_INT(other.count, 0);
     ask(c, &remove);
     CHECK_INT(remove.count, 1);
-    ferry__admin topics = {.ask = FERRY__TOPIC_LIST};
-    ask(c, &topics);
-    CHECK_STATUS(topics.status, FERRY_UNSUPPORTED);
     ferry_value_free(list.answer);
     ferry_value_free(none.answer);
     file_end(c);
@@ -426,14 +423,6 @@ TEST(doctor)
     ferry_value_free(a.answer);
     file_end(c);
     file_end(s);
-}
-
-TEST(events_are_refused_until_they_exist)
-{
-    side *c = file_up(DB);
-    ferry__source events = {.lane = FERRY__EVENTS, .name = "order"};
-    CHECK_STATUS(B->listen(c->file, &events), FERRY_UNSUPPORTED);
-    file_end(c);
 }
 
 TEST(descriptor_for_foreign_loops)
