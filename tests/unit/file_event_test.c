@@ -242,8 +242,9 @@ TEST(broadcast_from_everywhere)
     sub early, late, timed, placed;
     side *c = file_up(DB);
     publish_many(c, 0, 3, 3);
-    usleep(3000);
-    int64_t then = ferry__wall_ms();
+    int64_t stored = ferry__wall_ms(), then;
+    while ((then = ferry__wall_ms()) <= stored) /* that clock has coarse ticks */
+        usleep(500);
     side *n = subscriber(&late, NULL, FERRY__FROM_NEW, 10), *a = subscriber(&early, NULL, FERRY__FROM_EARLIEST, 10);
     FILE_UNTIL(n, NOBODY, n->caught_up == 1);
     publish_many(c, 3, 5, 3);
