@@ -193,6 +193,11 @@ static redis__began began(redis__start *s, const redis__value *v, char *why, fer
     if (code == 2)
         return broken(s, why, status, FERRY_NOT_FOUND,
                       "somebody removed the group from its streams, and with it the position");
+    if (code == 3) {
+        char text[160];
+        snprintf(text, sizeof text, "'%.80s' is no position of this transport", s->position ? s->position : "");
+        return broken(s, why, status, FERRY_INVALID, text);
+    }
     if (s->fresh && !take_marks(s, v))
         return broken(s, why, status, FERRY_NO_MEMORY, "out of memory");
     snprintf(s->born, sizeof s->born, "%s", redis__text(redis__at(v, 2)));
@@ -223,6 +228,14 @@ redis__began redis__start_answer(redis__pipe *p, redis__start *s, redis__want *w
 
 /* ---- The slots ------------------------------------------------------------------------------------------------------ */
 
+/* A part that is ours still, from a subscription before this one: what that handed back comes first. */
+static void claim_again(redis__lane *l)
+{
+    if (l->state == REDIS__LANE_READING)
+        l->state = REDIS__LANE_CLAIMING;
+    l->hint = true;
+}
+
 static ferry_status listen_group(redis__pipe *p, ferry__source *source)
 {
     const ferry__wish *wish = source->wish;
@@ -239,6 +252,10 @@ static ferry_status listen_group(redis__pipe *p, ferry__source *source)
     s->source[3] = source;
     s->credit[3] = 0;
     source->data = s;
+    for (unsigned i = 0; i <= s->parts; i++) {
+        claim_again(&s->posts[i]);
+        claim_again(redis__group_lane(g, i));
+    }
     redis__service_renew(p, s);
     return FERRY_OK;
 }

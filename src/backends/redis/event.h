@@ -96,8 +96,8 @@ struct redis__topic {
     } * heads; /* by part: what an XADD begins with */
     bool          asking, trimming;
     ferry__frames waiting, again; /* again: they may be stored already */
-    int64_t       trim_ms, every_ms, keep_ms;
-    size_t        sent; /* since the last trim */
+    int64_t       trim_ms, every_ms, keep_ms, keep_bytes, bytes;
+    size_t        sent; /* since the last trim, as `bytes` is */
 };
 
 const char *redis__event_text(redis__script s);

@@ -30,7 +30,7 @@
     "local h=about(true) return {h[1],h[2],h[3],h[4],h.made}"
 
 /* ARGV … group('': a broadcast) mode(new|earliest|time|at|on: as it was) what(ms|position) born moves(1) parts to be moved
- * -> {0, parts, born, start, end, start, end, …}, or {1: trimmed away, 2: the group is gone, parts, born} */
+ * -> {0, parts, born, start, end, start, end, …}, or {1: trimmed away, 2: the group is gone, 3: no position; parts, born} */
 #define JOIN \
     "local h=about(true) local n,T=h[1],KEYS[1]\n" \
     "local group,mode,arg,move=ARGV[5],ARGV[6],ARGV[7],ARGV[9]=='1'\n" \
@@ -45,6 +45,7 @@
     "  if group~='' then local l=groups(key(p))\n" \
     "    for i=1,#l do if l[i].name==group then G[p]=l[i]['last-delivered-id'] any=true end end end end\n" \
     "local function bad(code) return {code,n,h[4]} end\n" \
+    "if mode=='at' and arg~='-' and string.gsub(arg..',','%d+:%d+%-%d+,','')~='' then return bad(3) end\n" \
     "for p=0,n do local c,s=cut[p],at[p] or '0-0'\n" \
     "  if group=='' then if (mode=='at' or mode=='on') and c and less(s,c) then return bad(1) end\n" \
     "  elseif not G[p] or (move and moves[p]) then\n" \

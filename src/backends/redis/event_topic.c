@@ -96,11 +96,12 @@ static void published(redis__pipe *p, redis__want *w, const redis__value *v)
     }
 }
 
-static void note_sent(redis__pipe *p, redis__topic *t)
+static void note_sent(redis__pipe *p, redis__topic *t, const ferry__frame *f)
 {
+    t->bytes += (int64_t)(ferry__frame_size(f) - sizeof *f);
     if (t->trim_ms > p->now_ms + t->every_ms)
         t->trim_ms = p->now_ms + t->every_ms;
-    if (++t->sent == TRIM_EACH)
+    if (++t->sent == TRIM_EACH || (t->keep_bytes > 0 && t->bytes > t->keep_bytes / 4))
         t->trim_ms = p->now_ms;
 }
 
@@ -110,7 +111,7 @@ static void publish(redis__pipe *p, redis__topic *t, ferry__frame *f)
     const struct redis__head *h = &t->heads[part_of(t, f)];
     redis__wire_request(&w->out, h->text, h->length, f, false, p->now_ms);
     redis__ask(w, published, f, (uintptr_t)t);
-    note_sent(p, t);
+    note_sent(p, t, f);
 }
 
 void redis__topic_send(redis__pipe *p, ferry__target *target, ferry__frame *f)
@@ -182,6 +183,7 @@ static void ask_again(redis__pipe *p, redis__topic *t)
     for (ferry__frame *f = l->frames.first; f; f = f->next) {
         since = f->time_ms < since ? f->time_ms : since;
         words += 1 + redis__wire_words(f);
+        note_sent(p, t, f);
     }
     redis__call(p, REDIS__AGAIN, 1, words);
     snprintf(key, sizeof key, part ? "%s:%u" : "%s", t->key, part);
@@ -193,7 +195,6 @@ static void ask_again(redis__pipe *p, redis__topic *t)
         redis__wire_put(b, f, f->attempt);
     }
     redis__ask(&p->conns[REDIS__W], found, l, 0);
-    note_sent(p, t);
 }
 
 /* ---- What the topic is ---------------------------------------------------------------------------------------------- */
@@ -223,6 +224,7 @@ static void known(redis__pipe *p, redis__want *w, const redis__value *v)
     else if (!set_parts(t, (unsigned)parts))
         refuse_waiting(p, t, FERRY_NO_MEMORY);
     t->keep_ms = keep_ms;
+    t->keep_bytes = redis__number(redis__at(v, 2));
     t->every_ms = keep_ms > 0 && keep_ms / 8 < TRIM_MS ? keep_ms / 8 : TRIM_MS;
     if (t->every_ms < TRIM_LEAST_MS)
         t->every_ms = TRIM_LEAST_MS;
@@ -245,6 +247,7 @@ static void trim(redis__pipe *p, redis__topic *t)
     t->trimming = true;
     t->trim_ms = INT64_MAX;
     t->sent = 0;
+    t->bytes = 0;
     redis__call(p, REDIS__TRIM, 3, 4);
     redis__topic_words(p, t->name);
     redis__ask_lazily(&p->conns[REDIS__W], trimmed, t, 0);

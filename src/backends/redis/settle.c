@@ -74,7 +74,7 @@ static bool keep(redis__pipe *p, redis__receipt *r, ferry__frame *f)
 {
     redis__lane *l = r->lane;
     bool ours = l->part && (l->state == REDIS__LANE_READING || l->state == REDIS__LANE_CLAIMING);
-    if (!ours || !l->service->source[1] || r->era != p->era)
+    if (!ours || !redis__lane_source(l) || r->era != p->era)
         return false;
     f->next = l->backlog.first;
     if (!l->backlog.first)
