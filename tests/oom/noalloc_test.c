@@ -5,6 +5,9 @@
 
 #include "base/alloc.h"
 
+#include <stdlib.h>
+#include <unistd.h>
+
 enum { ROUNDS = 40, CALLS = 10000, IN_FLIGHT = 16 };
 
 static void echo(ferry_request *req, void *arg)
@@ -82,3 +85,13 @@ TEST_WITH(file_calls_in_steady_state, .limit_ms = 60000)
 {
     calls_take_no_memory(test_text("file:%s/noalloc.db", test_dir()));
 }
+
+#ifdef FERRY_WITH_AMQP
+TEST_WITH(amqp_calls_in_steady_state, .limit_ms = 300000)
+{
+    if (!getenv("FERRY_TEST_AMQP"))
+        SKIP("no RabbitMQ here: see tools/brokers");
+    calls_take_no_memory(
+        test_text("amqp://ferry:secret@%s/ferry?ns=noalloc-%d", getenv("FERRY_TEST_AMQP"), (int)getpid()));
+}
+#endif
