@@ -116,6 +116,20 @@ CONFORMANCE(lost_outcome_of_a_get_still_answers)
     end(&x);
 }
 
+/* Sent a second time, and that one is taken back unread: the first may be running all the same. */
+CONFORMANCE(lost_and_taken_back_is_unknown)
+{
+    kit_gate gate = {0};
+    ferry *s = kit_serve_with(FERRY_OPTIONS(.workers = 1), "slow.echo", kit_gated, &gate, NULL);
+    ferry *c = ferry_open(kit_url("fault+", "lose=2"), NULL);
+    KIT_ENDS(ferry_get(c, "slow.nothing", NULL, NULL), FERRY_NOT_FOUND, FERRY_OUTCOME_NOT_EXECUTED);
+    KIT_ENDS(ferry_get(c, "slow.echo", NULL, FERRY_CALL(.timeout_ms = 400)), FERRY_TIMEOUT, FERRY_OUTCOME_UNKNOWN);
+    CHECK_SOON(atomic_load(&gate.entered) >= 1, KIT_SOON_MS);
+    atomic_store(&gate.open, true);
+    kit_close(c);
+    kit_close(s);
+}
+
 CONFORMANCE(lost_outcome_of_a_post_runs_once)
 {
     scene x = {0};

@@ -323,7 +323,7 @@ static void refused(ferry__link *l, ferry__pending *p, ferry_status status, cons
     }
     if (status == FERRY_NO_SERVICE)
         p->peer->presence = FERRY__NEVER;
-    ferry__pending_end(l, p, status, FERRY_OUTCOME_NOT_EXECUTED, why);
+    ferry__pending_end(l, p, status, p->lost ? FERRY_OUTCOME_UNKNOWN : FERRY_OUTCOME_NOT_EXECUTED, why);
 }
 
 static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
@@ -357,7 +357,8 @@ void ferry__pending_withdrawn(ferry__link *l, ferry__frame *f, bool yes)
     ferry__pending *p = f->owner;
     if (!p || p->stage == FERRY__ENDED)
         return;
-    if (yes)
+    bool never = yes && !p->lost; /* of one that was sent twice only the second was taken back */
+    if (never)
         p->tried = false;
     bool gone = p->peer->presence == FERRY__GONE && p->frame->deadline_ms > ferry__now_ms();
     char why[FERRY_WHY_SIZE];
@@ -365,9 +366,9 @@ void ferry__pending_withdrawn(ferry__link *l, ferry__frame *f, bool yes)
         ferry__why(why, "the last server of '%s' is gone", p->peer->name);
     else
         ferry__why(why, "no answer from '%s' within %lld ms%s", ferry__frame_text(f, f->route),
-                   (long long)(f->deadline_ms - p->started_ms), yes ? "; it was withdrawn unread" : "");
+                   (long long)(f->deadline_ms - p->started_ms), never ? "; it was withdrawn unread" : "");
     ferry__pending_end(l, p, gone ? FERRY_NO_SERVICE : FERRY_TIMEOUT,
-                       yes ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_UNKNOWN, why);
+                       never ? FERRY_OUTCOME_NOT_EXECUTED : FERRY_OUTCOME_UNKNOWN, why);
 }
 
 void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
