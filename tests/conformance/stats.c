@@ -54,6 +54,8 @@ static int skipped(ferry *s)
     return (int)(kit_stat(s, "requests_expired") + kit_stat(s, "requests_cancelled"));
 }
 
+enum { SURE_MS = 25 /* after the deadline; a call waits 30 ms to learn that it was taken back */ };
+
 CONFORMANCE(expired_work_is_skipped_and_counted)
 {
     kit_gate gate = {0};
@@ -61,12 +63,16 @@ CONFORMANCE(expired_work_is_skipped_and_counted)
     ferry_future *busy = ferry_async(c, FERRY_GET, "slow.echo", ferry_int(1), NULL);
     CHECK_SOON(atomic_load(&gate.entered) == 1, KIT_SOON_MS);
     ferry_future *late[3];
+    int64_t began_ms = test_now_ms();
     for (int i = 0; i < 3; i++)
         late[i] = ferry_async(c, FERRY_POST, "slow.echo", NULL, FERRY_CALL(.timeout_ms = 100));
-    int unseen = 0; /* taken back unread, or so late that it never left */
+    int unseen = 0;  /* taken back unread, or so late that it never left */
+    int unsure = 0;  /* it was to be taken back, and the broker's word came too late: perhaps it was */
     for (int i = 0; i < 3; i++) {
         ferry_reply *r = ferry_await(late[i]);
-        unseen += ferry_reply_outcome(r) != FERRY_OUTCOME_UNKNOWN;
+        bool unknown = ferry_reply_outcome(r) == FERRY_OUTCOME_UNKNOWN;
+        unseen += !unknown;
+        unsure += unknown && test_can("withdraws") && test_now_ms() - began_ms > 100 + SURE_MS;
         CHECK(ferry_reply_outcome(r) != FERRY_OUTCOME_EXECUTED);
         KIT_ENDS(r, FERRY_TIMEOUT, ferry_reply_outcome(r));
     }
@@ -75,7 +81,7 @@ CONFORMANCE(expired_work_is_skipped_and_counted)
     KIT_INT(ferry_get(c, "slow.echo", ferry_int(2), NULL), 2);
     CHECK_INT(atomic_load(&gate.entered), 2); /* none of the late ones ran */
     if (!test_can("expires")) /* a broker that drops them itself before a server sees them */
-        CHECK_SOON(skipped(s) + unseen == 3, KIT_SOON_MS);
+        CHECK_SOON(skipped(s) + unseen + unsure >= 3, KIT_SOON_MS);
     CHECK(skipped(s) + unseen <= 3);
     kit_close(c);
     kit_close(s);

@@ -15,6 +15,8 @@ TRANSPORT(file, "file:{dir}/ferry.db", .can = "processes durable cancels withdra
 #ifdef FERRY_WITH_REDIS
 TRANSPORT(redis, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=100ms&backoff_max=500ms",
           .can = "processes durable cancels withdraws remembers events replays trims")
+TRANSPORT(redispubsub, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=100ms&backoff_max=500ms&reply=pubsub",
+          .can = "processes durable cancels withdraws remembers events replays trims")
 #endif
 #ifdef FERRY_WITH_AMQP
 TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&tier=2ms&partitions=3",

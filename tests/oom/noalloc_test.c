@@ -1,5 +1,5 @@
-/* noalloc_test.c - in steady state a call takes no memory from malloc: what the counter in base/alloc.h says, it still says after ten
- * thousand calls more. How many blocks the caches of all threads come to hold is settled by chance within some rounds, so the first of
+/* noalloc_test.c - in steady state a call takes no memory from malloc: what the counter in base/alloc.h says, it still says after
+ * thousands of calls more. How many blocks the caches of all threads come to hold is settled by chance within some rounds, so the first of
  * them are the warm-up. Where blocks are not recycled (under ASan) there is nothing to prove. */
 #include "test.h"
 
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { ROUNDS = 40, CALLS = 10000, IN_FLIGHT = 16 };
+enum { ROUNDS = 40, CALLS = 10000, FEWER = 600 /* where a disk is waited for */, IN_FLIGHT = 16 };
 
 static void echo(ferry_request *req, void *arg)
 {
@@ -45,17 +45,17 @@ static bool recycles(void)
 }
 
 /* Half of them one by one, half with some in flight; how often memory was taken. */
-static uint64_t ten_thousand(ferry *c)
+static uint64_t many(ferry *c, int calls)
 {
     uint64_t before = ferry__alloc_mallocs();
-    for (int i = 0; i < CALLS / 2; i++)
+    for (int i = 0; i < calls / 2; i++)
         one(c);
-    for (int i = 0; i < CALLS / 2 / IN_FLIGHT; i++)
+    for (int i = 0; i < calls / 2 / IN_FLIGHT; i++)
         some(c);
     return ferry__alloc_mallocs() - before;
 }
 
-static void calls_take_no_memory(const char *url)
+static void calls_take_no_memory(const char *url, int calls)
 {
     if (!recycles())
         SKIP("blocks are not recycled in this build");
@@ -70,7 +70,7 @@ static void calls_take_no_memory(const char *url)
     }
     uint64_t taken = 1;
     for (int round = 0; round < ROUNDS && taken > 0; round++)
-        taken = ten_thousand(c);
+        taken = many(c, calls);
     CHECK_UINT(taken, 0);
     CHECK_STATUS(ferry_close(c), FERRY_OK);
     CHECK_STATUS(ferry_close(s), FERRY_OK);
@@ -78,12 +78,32 @@ static void calls_take_no_memory(const char *url)
 
 TEST_WITH(mem_calls_in_steady_state, .limit_ms = 60000)
 {
-    calls_take_no_memory("mem:noalloc");
+    calls_take_no_memory("mem:noalloc", CALLS);
 }
+
+#ifdef FERRY_WITH_REDIS
+static void redis_calls_take_no_memory(const char *query)
+{
+    const char *at = getenv("FERRY_TEST_REDIS");
+    if (!at)
+        SKIP("no FERRY_TEST_REDIS: tools/brokers starts one");
+    calls_take_no_memory(test_text("redis://%s/?ns=noalloc-%d%s", at, (int)getpid(), query), FEWER);
+}
+
+TEST_WITH(redis_calls_in_steady_state, .limit_ms = 120000)
+{
+    redis_calls_take_no_memory("");
+}
+
+TEST_WITH(redis_calls_answered_by_publish, .limit_ms = 120000)
+{
+    redis_calls_take_no_memory("&reply=pubsub");
+}
+#endif
 
 TEST_WITH(file_calls_in_steady_state, .limit_ms = 60000)
 {
-    calls_take_no_memory(test_text("file:%s/noalloc.db", test_dir()));
+    calls_take_no_memory(test_text("file:%s/noalloc.db", test_dir()), CALLS);
 }
 
 #ifdef FERRY_WITH_AMQP
@@ -92,6 +112,7 @@ TEST_WITH(amqp_calls_in_steady_state, .limit_ms = 300000)
     if (!getenv("FERRY_TEST_AMQP"))
         SKIP("no RabbitMQ here: see tools/brokers");
     calls_take_no_memory(
-        test_text("amqp://ferry:secret@%s/ferry?ns=noalloc-%d", getenv("FERRY_TEST_AMQP"), (int)getpid()));
+        test_text("amqp://ferry:secret@%s/ferry?ns=noalloc-%d", getenv("FERRY_TEST_AMQP"), (int)getpid()),
+        CALLS);
 }
 #endif
