@@ -43,6 +43,23 @@ static void see_nothing(ferry__kafka_part *p, int64_t offset)
     CHECK(!see(p, offset, &maybe, &attempts));
 }
 
+/* A topic that was made anew under the same name. */
+TEST(another_log_is_read_from_its_beginning)
+{
+    ferry__kafka_part p = {0};
+    take(&p, 100, "m=D;d=A;o=a1", FIRST);
+    ferry__part_set(&p, 100, FERRY__PART_UP);
+    uint64_t old = ferry__part_place(&p, 100);
+    see_nothing(&p, 0);
+    ferry__part_restart(&p, 0);
+    see_fresh(&p, 0);
+    CHECK(!ferry__part_current(&p, old));
+    CHECK_INT(p.up, 0);
+    ferry__part_set(&p, 0, FERRY__PART_DONE);
+    CHECK_INT(p.base, 1);
+    ferry__part_done(&p);
+}
+
 TEST(done_in_any_order_commits_the_prefix)
 {
     ferry__kafka_part p = {0};

@@ -167,12 +167,36 @@ static void start_over(ferry__kafka_group *g, ferry__kafka_part *p)
     rd_kafka_seek(g->handles[p->topic], p->partition, p->base, 0);
 }
 
+/* librdkafka goes back by itself only when the place where it reads is not in the log. Then the log ends before that place, unless it
+ * grew past it in the meantime. */
+static bool another_log(ferry__kafka_group *g, const ferry__kafka_part *p, int64_t offset)
+{
+    int64_t low, high;
+    return offset < p->read &&
+           rd_kafka_get_watermark_offsets(g->rk, g->topics[p->topic], p->partition, &low, &high) == 0 && high >= 0 &&
+           high < p->read;
+}
+
+static void restart(ferry__kafka_group *g, ferry__kafka_part *p, int64_t offset)
+{
+    ferry__log_print(
+        g->k->up->log, LOG_WARNING,
+        "kafka: %s, partition %d ends before offset %lld, which was read: taken for a new one from offset %lld on",
+        g->topics[p->topic], (int)p->partition, (long long)p->read, (long long)offset);
+    ferry__group_drop(g, p);
+    if (ferry__group_posts(p->topic))
+        g->posts_held -= p->up;
+    ferry__part_restart(p, offset);
+}
+
 static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_message_t *m)
 {
     bool maybe;
     unsigned attempts;
     if (!p->owned || p->leaving)
         return;
+    if (another_log(g, p, m->offset))
+        restart(g, p, m->offset);
     int64_t due_ms = 0, mark = ferry__wire_mark(m),
             time_ms = p->topic == FERRY__GROUP_CALLS ? ferry__wire_time(m) : INT64_MAX;
     bool ours = ferry__part_see(p, m->offset, time_ms, &maybe, &attempts);
@@ -252,7 +276,10 @@ static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
         ferry__kafka_token(g->k, g->rk);
         break;
     case RD_KAFKA_EVENT_ERROR:
-        ferry__kafka_trouble(g->k, event);
+        if (ferry__kafka_no_topic(rd_kafka_event_error(event)))
+            ferry__member_topic_gone(g);
+        else
+            ferry__kafka_trouble(g->k, event);
         break;
     default:
         break;

@@ -160,6 +160,7 @@ struct ferry__kafka {
 void ferry__kafka_start(ferry__kafka *k);                                   /* connects, or connects again */
 void ferry__kafka_lost(ferry__kafka *k, ferry_status status, const char *why); /* the brokers are away */
 void ferry__kafka_event(ferry__kafka *k, rd_kafka_event_t *event);
+bool ferry__kafka_no_topic(rd_kafka_resp_err_t err); /* it is not there, or not any more */
 void ferry__kafka_trouble(ferry__kafka *k, rd_kafka_event_t *event); /* an error that concerns no message */
 void ferry__kafka_tap_open(ferry__kafka *k, ferry__kafka_tap *tap, rd_kafka_queue_t *queue, bool rings); /* takes the queue */
 void ferry__kafka_tap_close(ferry__kafka_tap *tap);

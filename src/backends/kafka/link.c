@@ -145,6 +145,12 @@ static void reply(ferry__kafka *k, const rd_kafka_message_t *m)
         ferry__frames_add(&k->arrived, f);
 }
 
+bool ferry__kafka_no_topic(rd_kafka_resp_err_t err)
+{
+    return err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || err == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION || err == (rd_kafka_resp_err_t)100; /* its id is unknown */
+}
+
 static void fetched(ferry__kafka *k, rd_kafka_event_t *event)
 {
     for (const rd_kafka_message_t *m; (m = rd_kafka_event_message_next(event));) {
@@ -159,6 +165,11 @@ void ferry__kafka_trouble(ferry__kafka *k, rd_kafka_event_t *event)
 {
     rd_kafka_resp_err_t err = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
+    if (ferry__kafka_no_topic(err)) {
+        if (k->state == FERRY__UP) /* starting again makes it anew */
+            ferry__kafka_lost(k, FERRY_UNAVAILABLE, "the topic of answers was deleted");
+        return;
+    }
     ferry__log_print(k->up->log, LOG_NOTICE, "kafka: %s", text);
     if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || err == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
         err == RD_KAFKA_RESP_ERR__SSL)

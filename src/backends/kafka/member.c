@@ -96,6 +96,41 @@ void ferry__member_prepare(ferry__kafka_group *g)
     ferry__kafka_job_add(g->k, &p->job);
 }
 
+/* ---- topics that were deleted under us ---- */
+
+typedef struct remake {
+    ferry__kafka_job    job;
+    ferry__kafka_group *group;
+    ferry_status        status;
+    char                why[FERRY_WHY_SIZE];
+} remake;
+
+static void run_remake(ferry__kafka *k, ferry__kafka_job *job)
+{
+    remake *r = (remake *)(void *)job;
+    r->status = ferry__kafka_create_service(k, r->group->name, r->why);
+}
+
+static void remade(ferry__kafka *k, ferry__kafka_job *job, bool ran)
+{
+    remake *r = (remake *)(void *)job;
+    r->group->remaking = false;
+    if (ran && r->status != FERRY_OK)
+        ferry__log_print(k->up->log, LOG_WARNING, "kafka: %s: %s", r->group->name, r->why);
+    ferry__free(r);
+}
+
+void ferry__member_topic_gone(ferry__kafka_group *g)
+{
+    remake *r = g->remaking || g->state != FERRY__GROUP_MEMBER ? NULL : ferry__zalloc(sizeof *r);
+    if (!r)
+        return;
+    *r = (remake){.job = {.run = run_remake, .done = remade}, .group = g};
+    g->remaking = true;
+    ferry__log_print(g->k->up->log, LOG_WARNING, "kafka: a topic of %s is gone: it is made anew", g->name);
+    ferry__kafka_job_add(g->k, &r->job);
+}
+
 /* ---- partitions that come ---- */
 
 typedef struct assign {

@@ -183,6 +183,21 @@ static void go_on(ferry__kafka_part *p)
     p->read = p->base;
 }
 
+static void begin(ferry__kafka_part *p, int64_t offset)
+{
+    p->epoch++;
+    p->up = 0;
+    p->base = p->read = p->top = offset;
+    memset(&p->own, 0, sizeof p->own);
+    p->old = p->sent = p->known = p->own;
+}
+
+void ferry__part_restart(ferry__kafka_part *p, int64_t offset)
+{
+    begin(p, offset);
+    p->dirty = true;
+}
+
 bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who, bool *kept)
 {
     const char *said = metadata ? metadata : "";
@@ -191,15 +206,11 @@ bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata
         go_on(p);
         return true;
     }
-    p->epoch++;
-    p->up = 0;
-    p->base = p->read = p->top = offset > 0 ? offset : 0;
+    begin(p, offset > 0 ? offset : 0);
     p->who = who;
     if (!grow(p, 1) || !read_bits(p, field(said, 'm'), FERRY__PART_MAYBE) ||
         !read_bits(p, field(said, 'd'), FERRY__PART_DONE))
         return false;
-    memset(&p->own, 0, sizeof p->own);
-    p->sent = p->known = p->own;
     read_ahead(p, field(said, 'c'));
     read_givers(p, field(said, 'w'));
     if (!read_given(p, field(said, 'g')))
@@ -232,7 +243,7 @@ static void skip_gap(ferry__kafka_part *p, int64_t offset)
         return;
     }
     for (int64_t o = p->read; o < offset && o < p->top; o++)
-        if (ferry__part_state(p, o) < FERRY__PART_UP)
+        if (ferry__part_state(p, o) != FERRY__PART_UP)
             ferry__part_set(p, o, FERRY__PART_DONE);
 }
 

@@ -69,6 +69,9 @@ typedef struct ferry__kafka_part {
 bool ferry__part_take(ferry__kafka_part *p, int64_t offset, const char *metadata, uint64_t who, bool *kept);
 void ferry__part_done(ferry__kafka_part *p);
 
+/* The log is another one: the topic was made anew, or lost its end. What was known of it is void. */
+void ferry__part_restart(ferry__kafka_part *p, int64_t offset);
+
 /* A message came. False: it is not to be handed out (done, or ours already). */
 bool ferry__part_see(ferry__kafka_part *p, int64_t offset, int64_t time_ms, bool *maybe, unsigned *attempts);
 /* May it start without a claim of its own? */

@@ -82,7 +82,7 @@ static rd_kafka_resp_err_t produce_packed(ferry__kafka *k, rd_kafka_topic_t *top
     void *bytes = scratch(k, size);
     if (!bytes)
         return RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
-    ferry__wire_pack(f, bytes, k->now_ms);
+    ferry__wire_pack(f, bytes);
     if (rd_kafka_produce(topic, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, bytes, size, key, length, n) != 0)
         return rd_kafka_last_error();
     n->flies = true;

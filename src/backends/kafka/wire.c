@@ -37,11 +37,11 @@ size_t ferry__wire_packed(const ferry__frame *f)
     return ferry__frame_packed(f);
 }
 
-void ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms)
+void ferry__wire_pack(const ferry__frame *f, void *to)
 {
     unsigned char *at = (unsigned char *)to + DEADLINE_AT;
     ferry__frame_pack(f, to);
-    int64_t left = f->deadline_ms ? f->deadline_ms - now_ms : 0;
+    int64_t left = f->deadline_ms ? f->deadline_ms - ferry__now_ms() + ferry__wall_ms() - f->time_ms : 0;
     uint64_t bits = (uint64_t)(left > 0 ? left : f->deadline_ms ? 1 : 0);
     for (int i = 0; i < 8; i++)
         at[i] = (unsigned char)(bits >> (8 * i));
@@ -58,11 +58,11 @@ int64_t ferry__wire_time(const rd_kafka_message_t *m)
     return (int64_t)time_ms;
 }
 
-static int64_t age_ms(const rd_kafka_message_t *m)
+/* From the message's own time on, rounded up: two clocks were cut to milliseconds, and what is late by less than one must not run. */
+static int64_t age_ms(const ferry__frame *f)
 {
-    rd_kafka_timestamp_type_t type;
-    int64_t at = rd_kafka_message_timestamp(m, &type), age = ferry__wall_ms() - at;
-    return at <= 0 || age < 0 ? 0 : age;
+    int64_t age = ferry__wall_ms() - f->time_ms;
+    return age < 0 ? 0 : age + 1;
 }
 
 static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms, ferry_status *why)
@@ -72,7 +72,7 @@ static ferry__frame *unpack(const rd_kafka_message_t *m, int64_t now_ms, ferry_s
         return NULL;
     if (f->deadline_ms > 0) {
         int64_t left = f->deadline_ms > INT32_MAX ? INT32_MAX : f->deadline_ms;
-        f->deadline_ms = now_ms + left - age_ms(m);
+        f->deadline_ms = now_ms + left - age_ms(f);
         f->deadline_ms = f->deadline_ms > 0 ? f->deadline_ms : 1;
     }
     return f;

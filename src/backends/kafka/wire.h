@@ -17,7 +17,7 @@ int64_t ferry__wire_mark(const rd_kafka_message_t *m);
 int64_t ferry__wire_time(const rd_kafka_message_t *m);
 
 size_t ferry__wire_packed(const ferry__frame *f);
-void   ferry__wire_pack(const ferry__frame *f, void *to, int64_t now_ms); /* the deadline as the time that is left */
+void   ferry__wire_pack(const ferry__frame *f, void *to); /* the deadline as the time from the message's own on */
 
 /* NULL: nothing of ours, or NO_MEMORY in *why. due_ms: of one that is to be retried, wall clock. */
 ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_t now_ms, int64_t *due_ms,
