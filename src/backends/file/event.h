@@ -71,6 +71,7 @@ typedef struct ferry__event_wish { /* a wish of our own */
     int     from;
     int64_t time_ms;
     int64_t position; /* the number in the text; -1: it is none */
+    char    text[24]; /* the beginning of it */
 } ferry__event_wish;
 
 struct ferry__event_listener {
@@ -172,6 +173,8 @@ void ferry__event_rows_committed(struct ferry__file *f);
 void ferry__event_rows_undo(struct ferry__file *f);
 bool ferry__event_must_trim(struct ferry__file *f);
 int  ferry__event_trim(struct ferry__file *f);
+int  ferry__event_trim_all(struct ferry__file *f, int topic);
+void ferry__event_note_first(struct ferry__file *f, ferry__page_topic *p); /* to go back to, before it is moved */
 void ferry__event_ring(struct ferry__file *f); /* after the transaction, without the lock */
 static inline int64_t ferry__event_id(int topic, int64_t seq)
 {

@@ -41,6 +41,7 @@ static int64_t at_time(ferry__file *f, int topic, const ferry__page_topic *p, in
 static int64_t start_of(ferry__file *f, ferry__event_listener *l, int topic, const ferry__event_wish *w, int *error)
 {
     const ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
+    *error = w->from == FERRY__FROM_NEW ? SQLITE_OK : ferry__event_trim_all(f, topic);
     int64_t first = atomic_load(&p->first), end = atomic_load(&p->end);
     switch (w->from) {
     case FERRY__FROM_EARLIEST:
@@ -53,8 +54,8 @@ static int64_t start_of(ferry__file *f, ferry__event_listener *l, int topic, con
         return end;
     }
     if (w->position < 0 || w->position >= end) {
-        ferry__event_break(l, FERRY_INVALID, w->position < 0 ? "that is no position of %s on file:" : "%s has not come to that position yet",
-                           l->topic_name);
+        ferry__event_break(l, FERRY_INVALID, w->position < 0 ? "\"%s\" is no position of %s on file:" :
+                           "position %s: %s has not come to it", w->text, l->topic_name);
         return 0;
     }
     if (w->position + 1 < first && first > atomic_load(&p->purged)) {

@@ -11,7 +11,8 @@
 
 enum {
     HEAD = 4,          /* before each frame of a row: its length */
-    TRIM_ROWS = 256,   /* at a time */
+    TRIM_ROWS = 256,   /* at a time; */
+    TRIM_ROUNDS = 256, /* at most, for one who starts at the beginning */
     TRIM_BUSY_MS = 4,  /* until the next time, when there is more to trim; */
     TRIM_IDLE_MS = 200 /* else */
 };
@@ -412,19 +413,22 @@ static int choose(ferry__file *f, ferry__page_topic *p, int topic, int64_t *upto
     return got == SQLITE_ROW || got == SQLITE_DONE ? SQLITE_OK : got;
 }
 
-/* `first` passes them before they are gone: whoever misses a row finds out why. */
-int ferry__event_trim(ferry__file *f)
+void ferry__event_note_first(ferry__file *f, ferry__page_topic *p)
 {
-    int topic = f->now_ms < f->events.trim_at_ms ? 0 : next_over(f);
-    if (!topic || f->events.trim.p)
-        return SQLITE_OK;
-    ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
+    if (f->events.trim.p == p)
+        return;
     f->events.trim.first = atomic_load(&p->first);
     f->events.trim.first_ms = atomic_load(&p->first_ms);
     f->events.trim.first_offset = atomic_load(&p->first_offset);
     f->events.trim.purged = atomic_load(&p->purged);
     f->events.trim.p = p;
-    f->events.trim_at_ms = f->now_ms + TRIM_BUSY_MS;
+}
+
+/* `first` passes them before they are gone: whoever misses a row finds out why. */
+static int trim(ferry__file *f, int topic)
+{
+    ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
+    ferry__event_note_first(f, p);
     int64_t upto = 0;
     int error = choose(f, p, topic, &upto);
     if (error || !upto)
@@ -438,4 +442,25 @@ int ferry__event_trim(ferry__file *f)
     ferry__store_bind(&f->store, FERRY__SQL_TOPIC_FIRST, 2, atomic_load(&p->first));
     ferry__store_bind(&f->store, FERRY__SQL_TOPIC_FIRST, 3, atomic_load(&p->purged));
     return ferry__store_run(&f->store, FERRY__SQL_TOPIC_FIRST);
+}
+
+int ferry__event_trim(ferry__file *f)
+{
+    int topic = f->now_ms < f->events.trim_at_ms || f->events.trim.p ? 0 : next_over(f);
+    if (!topic)
+        return SQLITE_OK;
+    f->events.trim_at_ms = f->now_ms + TRIM_BUSY_MS;
+    return trim(f, topic);
+}
+
+/* Who starts at the beginning shall not start where the next look would trim. */
+int ferry__event_trim_all(ferry__file *f, int topic)
+{
+    const ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
+    int error = SQLITE_OK;
+    if (f->events.trim.p && f->events.trim.p != p)
+        return SQLITE_OK;
+    for (int i = 0; i < TRIM_ROUNDS && !error && over(p, ferry__wall_ms()); i++)
+        error = trim(f, topic);
+    return error;
 }

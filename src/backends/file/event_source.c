@@ -38,6 +38,7 @@ ferry__event_wish ferry__event_wish_of(const ferry__wish *wish)
         w.position = strtoll(wish->position, &end, 10);
     if (end && (*end || w.position >= FERRY__STORE_SEQUENCE_MASK))
         w.position = -1;
+    snprintf(w.text, sizeof w.text, "%s", wish->position ? wish->position : "");
     return w;
 }
 

@@ -242,11 +242,7 @@ static int purge(ferry__file *f, ferry__admin *a, int topic)
     ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
     int64_t end = atomic_load(&p->end);
     a->count = end - atomic_load(&p->first);
-    f->events.trim.first = atomic_load(&p->first);
-    f->events.trim.first_ms = atomic_load(&p->first_ms);
-    f->events.trim.first_offset = atomic_load(&p->first_offset);
-    f->events.trim.purged = atomic_load(&p->purged);
-    f->events.trim.p = p;
+    ferry__event_note_first(f, p);
     atomic_store(&p->purged, end);
     atomic_store(&p->first, end);
     atomic_store(&p->first_offset, atomic_load(&p->end_offset));
