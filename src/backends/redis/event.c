@@ -378,7 +378,7 @@ void redis__events_lost(redis__pipe *p)
     for (redis__tail *t = p->tails; t; t = t->next)
         redis__tail_down(t);
     for (redis__topic *t = p->topics; t; t = t->next)
-        redis__topic_down(p, t);
+        redis__topic_down(t);
 }
 
 int64_t redis__events_due(const redis__pipe *p)

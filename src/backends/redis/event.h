@@ -94,7 +94,7 @@ struct redis__topic {
         char   text[REDIS__KEY + 92];
         size_t length;
     } * heads; /* by part: what an XADD begins with */
-    bool          asking, trimming;
+    bool          asking, trimming, stale; /* stale: the link was down */
     ferry__frames waiting, again; /* again: they may be stored already */
     int64_t       trim_ms, every_ms, keep_ms, keep_bytes, bytes;
     size_t        sent; /* since the last trim, as `bytes` is */
@@ -167,7 +167,7 @@ void    redis__tail_position(const redis__tail *t, ferry__buf *to, bool finished
 /* ---- event_topic.c, event_admin.c ----------------------------------------------------------------------------------- */
 void    redis__topic_send(redis__pipe *p, ferry__target *t, ferry__frame *f);
 void    redis__topic_turn(redis__pipe *p, redis__topic *t);
-void    redis__topic_down(redis__pipe *p, redis__topic *t);
+void    redis__topic_down(redis__topic *t);
 void    redis__topic_free(redis__topic *t);
 bool    redis__topic_ask(redis__pipe *p, ferry__admin *a); /* false: not about events */
 

@@ -120,19 +120,20 @@
     "return 1"
 
 /* ARGV … ns group('': all) cursor('': none)
- * -> {parts, keep_ms, keep_bytes, events, behind the cursor, group, lag, position, members, group, …}, or {-1}; unknown: -1 */
+ * -> {parts, keep_ms, keep_bytes, events, behind the cursor, group, lag, position, members, group, …}, or {-1}; unknown: -1.
+ * What Redis says of a group's lag is too much once it was restarted, so the near end is counted */
 #define LAG \
     "local h=about(false) if not h then return {-1} end\n" \
-    "local function behind(k,id) local c,from=0,'('..id while true do\n" \
-    "  local page=redis.call('XRANGE',k,from,'+','COUNT',1000) c=c+#page if #page<1000 then return c end\n" \
-    "  if c>=20000 then return nil end from='('..page[#page][1] end end\n" \
+    "local function behind(k,id,pages) local c,from=0,'('..id for i=1,pages do\n" \
+    "  local page=redis.call('XRANGE',k,from,'+','COUNT',100) c=c+#page if #page<100 then return c end\n" \
+    "  from='('..page[#page][1] end end\n" \
     "local names,of,events,at,rest={},{},0,{},0\n" \
     "for p,id in string.gmatch(ARGV[7],'(%d+):(%d+%-%d+)') do at[tonumber(p)]=id end\n" \
     "for p=0,h[1] do local k,l=key(p),groups(key(p)) events=events+redis.call('XLEN',k)\n" \
-    "  if ARGV[7]~='' and rest then local more=behind(k,at[p] or '0-0') rest=more and rest+more end\n" \
+    "  if ARGV[7]~='' and rest then local more=behind(k,at[p] or '0-0',200) rest=more and rest+more end\n" \
     "  for i=1,#l do local g=l[i] if ARGV[6]=='' or ARGV[6]==g.name then\n" \
     "    local x=of[g.name] if not x then x={lag=0,at=''} of[g.name]=x names[#names+1]=g.name end\n" \
-    "    local lag=g.lag or behind(k,g['last-delivered-id']) x.lag=x.lag and lag and x.lag+lag+g.pending\n" \
+    "    local lag=behind(k,g['last-delivered-id'],20) or g.lag x.lag=x.lag and lag and x.lag+lag+g.pending\n" \
     "    local first=redis.call('XPENDING',k,g.name,'-','+',1)[1] local id=first and pred(first[1]) or g['last-delivered-id']\n" \
     "    if id~='0-0' then x.at=x.at..(x.at=='' and '' or ',')..p..':'..id end end end end\n" \
     "local r={h[1],h[2],h[3],events,rest or -1}\n" \

@@ -3,7 +3,10 @@
  *     asked (ABOUT, which makes the topic) --> XADD NOMKSTREAM, pipelined --nil: the topic was deleted--> asked again
  *
  * Events wait while it is asked, in their order. How many parts there are is the topic's to say: a handle that counts otherwise deals
- * its parts onto those. One whose outcome was unknown is sent by a script that looks whether it is stored already.
+ * its parts onto those.
+ *
+ * When the link goes down what had no answer stays here, in its order, and goes out first on the next one: by a script that looks
+ * whether it is stored already, if it may be. So a lost link neither doubles events nor changes their order, within their deadlines.
  *
  * Retention is the publishers' work: who has published asks for a trim, at most every `every_ms`. */
 #include "backends/redis/event.h"
@@ -80,12 +83,9 @@ static void published(redis__pipe *p, redis__want *w, const redis__value *v)
     ferry__frame *f = w->what;
     redis__topic *t = (redis__topic *)(uintptr_t)w->number;
     if (!v && w->left)
-        atomic_store_explicit(&f->mark, 1, memory_order_relaxed); /* it may be stored: sent again, it is looked for */
-    if (!v && w->left)
-        redis__send_end(p, f, FERRY__LOST, FERRY_UNAVAILABLE,
-                        "the connection to Redis was lost before it had answered");
+        ferry__frames_add(&t->again, f);
     else if (!v)
-        redis__send_end(p, f, FERRY__REFUSED, FERRY_UNAVAILABLE, "the connection to Redis was lost before it had left");
+        ferry__frames_add(&t->waiting, f);
     else if (v->type == REDIS__ERROR)
         redis__send_denied(p, f, v);
     else if (v->type == REDIS__NIL)
@@ -117,16 +117,13 @@ static void publish(redis__pipe *p, redis__topic *t, ferry__frame *f)
 void redis__topic_send(redis__pipe *p, ferry__target *target, ferry__frame *f)
 {
     redis__topic *t = topic_of(p, target);
-    bool again = atomic_load_explicit(&f->mark, memory_order_relaxed);
     if (!t || !redis__send_room(p, f)) {
         redis__send_refuse(p, f, t ? FERRY_OVERLOADED : FERRY_NO_MEMORY);
         return;
     }
     f->tag[0] = f->tag[1] = 0;
     p->sending++;
-    if (again)
-        ferry__frames_add(&t->again, f);
-    else if (!t->parts || t->waiting.first)
+    if (!t->parts || t->waiting.first || t->again.first)
         ferry__frames_add(&t->waiting, f);
     else
         publish(p, t, f);
@@ -199,13 +196,27 @@ static void ask_again(redis__pipe *p, redis__topic *t)
 
 /* ---- What the topic is ---------------------------------------------------------------------------------------------- */
 
-static void refuse_waiting(redis__pipe *p, redis__topic *t, ferry_status status)
+static void refuse_all(redis__pipe *p, redis__topic *t, ferry_status status)
 {
-    ferry__frames_join(&t->again, &t->waiting);
-    for (ferry__frame *f; (f = ferry__frames_take(&t->again));) {
-        p->sending--;
-        redis__send_refuse(p, f, status);
-    }
+    for (ferry__frame *f; (f = ferry__frames_take(&t->again));)
+        redis__send_end(p, f, FERRY__LOST, FERRY_UNAVAILABLE,
+                        "the connection to Redis was lost before it had answered");
+    for (ferry__frame *f; (f = ferry__frames_take(&t->waiting));)
+        redis__send_end(p, f, FERRY__REFUSED, status, ferry_status_text(status));
+}
+
+/* Those that nobody waits for any more. */
+static void drop_late(redis__pipe *p, ferry__frames *q)
+{
+    ferry__frames all;
+    ferry__frames_init(&all);
+    ferry__frames_join(&all, q);
+    for (ferry__frame *f; (f = ferry__frames_take(&all));)
+        if (f->deadline_ms && f->deadline_ms <= p->now_ms) {
+            p->sending--;
+            redis__send_refuse(p, f, FERRY_UNAVAILABLE);
+        } else
+            ferry__frames_add(q, f);
 }
 
 static void known(redis__pipe *p, redis__want *w, const redis__value *v)
@@ -218,11 +229,11 @@ static void known(redis__pipe *p, redis__want *w, const redis__value *v)
         return;
     int64_t parts = redis__number(redis__at(v, 0)), keep_ms = redis__number(redis__at(v, 1));
     if (v->type == REDIS__ERROR)
-        refuse_waiting(p, t, redis__error_status(v, &later));
+        refuse_all(p, t, redis__error_status(v, &later));
     else if (parts < 1 || parts > 1024)
-        refuse_waiting(p, t, FERRY_PROTOCOL);
+        refuse_all(p, t, FERRY_PROTOCOL);
     else if (!set_parts(t, (unsigned)parts))
-        refuse_waiting(p, t, FERRY_NO_MEMORY);
+        refuse_all(p, t, FERRY_NO_MEMORY);
     t->keep_ms = keep_ms;
     t->keep_bytes = redis__number(redis__at(v, 2));
     t->every_ms = keep_ms > 0 && keep_ms / 8 < TRIM_MS ? keep_ms / 8 : TRIM_MS;
@@ -257,6 +268,11 @@ static void trim(redis__pipe *p, redis__topic *t)
 void redis__topic_turn(redis__pipe *p, redis__topic *t)
 {
     bool waits = t->waiting.first || t->again.first;
+    if (t->stale) {
+        drop_late(p, &t->again);
+        drop_late(p, &t->waiting);
+        t->stale = false;
+    }
     if (!t->parts && waits && !t->asking) {
         t->asking = true;
         redis__call(p, REDIS__ABOUT, 3, 4);
@@ -271,10 +287,7 @@ void redis__topic_turn(redis__pipe *p, redis__topic *t)
         trim(p, t);
 }
 
-/* The link went down. What may be stored already is of unknown fate still. */
-void redis__topic_down(redis__pipe *p, redis__topic *t)
+void redis__topic_down(redis__topic *t)
 {
-    for (ferry__frame *f; (f = ferry__frames_take(&t->again));)
-        redis__send_end(p, f, FERRY__LOST, FERRY_UNAVAILABLE, "the connection to Redis was lost again");
-    refuse_waiting(p, t, FERRY_UNAVAILABLE);
+    t->stale = true;
 }
