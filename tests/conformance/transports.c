@@ -20,10 +20,11 @@ TRANSPORT(redispubsub, "redis://{FERRY_TEST_REDIS}/?ns={name}&lease=500ms&look=1
 #endif
 #ifdef FERRY_WITH_AMQP
 TRANSPORT(amqp, "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&tier=2ms&partitions=3",
-          .can = "processes durable cancels expires")
+          .can = "processes durable cancels expires events")
 TRANSPORT(amqpdirect,
-          "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&reply=direct&tier=2ms&partitions=3",
-          .can = "processes durable cancels expires")
+          "amqp://ferry:secret@{FERRY_TEST_AMQP}/ferry?ns={name}&queue=classic&reply=direct&events=stream&tier=2ms&"
+          "partitions=3",
+          .can = "processes durable cancels expires events replays")
 #endif
 #ifdef FERRY_WITH_KAFKA
 TRANSPORT(kafka, "kafka://{FERRY_TEST_KAFKA}?ns={name}&partitions=2&replies=2&session=1s&heartbeat=200ms&posts_ahead=1",
