@@ -58,12 +58,17 @@ static bool parse_position(const char *text_, uint64_t *next)
     return *end == '\0' && *next <= INT64_MAX;
 }
 
-static bool aim(ferry__amqp_stream *s, const ferry__wish *w)
+static void aim(ferry__amqp_stream *s, const ferry__wish *w)
 {
     s->from = (int)w->from;
     s->time_ms = w->from == FERRY__FROM_TIME ? w->time_ms : 0;
     s->next = 0;
-    return w->from != FERRY__FROM_POSITION || parse_position(w->position, &s->next);
+    s->say_broken = w->from == FERRY__FROM_POSITION && !parse_position(w->position, &s->next);
+    if (!s->say_broken)
+        return;
+    snprintf(s->nonsense, sizeof s->nonsense, "%s", w->position ? w->position : "");
+    for (char *c = s->nonsense; *c; c++)
+        *c = (unsigned char)*c > 0x20 && (unsigned char)*c < 0x7f ? *c : '?';
 }
 
 ferry_status ferry__amqp_stream_new(ferry__amqp_feed *d, const ferry__wish *w)
@@ -73,13 +78,16 @@ ferry_status ferry__amqp_stream_new(ferry__amqp_feed *d, const ferry__wish *w)
         return FERRY_NO_MEMORY;
     s->feed = d;
     d->stream = s;
-    return aim(s, w) ? FERRY_OK : FERRY_INVALID;
+    aim(s, w);
+    d->look_ms = s->say_broken ? ferry__now_ms() : 0;
+    return FERRY_OK;
 }
 
 void ferry__amqp_stream_free(ferry__amqp_feed *d)
 {
     if (!d->stream)
         return;
+    ferry__free(d->stream->over);
     ferry__free(d->stream->ring);
     ferry__free(d->stream);
     d->stream = NULL;
@@ -90,6 +98,11 @@ static void sync(ferry__amqp *a, ferry__amqp_feed *d, unsigned prefetch)
     amqp_basic_qos_t m = {.prefetch_count = (uint16_t)prefetch};
     d->syncs++;
     ferry__amqp_say(&a->in, d->channel, AMQP_BASIC_QOS_METHOD, &m);
+}
+
+static ferry__amqp_entry *entry(const ferry__amqp_stream *s, uint64_t n)
+{
+    return &s->ring[n & (s->size - 1)];
 }
 
 /* ---- publishing marks and tokens ------------------------------------------------------------------------------------ */
@@ -157,13 +170,34 @@ static bool send_token(ferry__amqp *a, ferry__amqp_feed *d, const char *body)
     return sent;
 }
 
+/* What is finished behind `next`: " 7,9-12". What does not fit comes again. */
+static void print_over(const ferry__amqp_stream *s, char *to, size_t size)
+{
+    char one[48];
+    size_t length = 0;
+    for (uint64_t n = s->base, last; n < s->top; n = last + 1) {
+        last = n;
+        if (!entry(s, n)->done)
+            continue;
+        while (last + 1 < s->top && entry(s, last + 1)->done)
+            last++;
+        size_t more = (size_t)snprintf(one, sizeof one, "%c%" PRIu64 "-%" PRIu64, length ? ',' : ' ',
+                                       entry(s, n)->offset, entry(s, last)->offset);
+        if (length + more + 1 > size)
+            return;
+        memcpy(to + length, one, more + 1);
+        length += more;
+    }
+}
+
 static bool commit(ferry__amqp *a, ferry__amqp_feed *d, bool clean)
 {
-    char body[64];
     ferry__amqp_stream *s = d->stream;
+    char body[sizeof((ferry__amqp_token *)0)->body];
     if (s->from != FERRY__FROM_POSITION)
         return false;
-    snprintf(body, sizeof body, "%" PRIu64 " %s %" PRIu64, s->generation, clean ? "clean" : "next", s->next);
+    int n = snprintf(body, sizeof body, "%" PRIu64 " %s %" PRIu64, s->generation, clean ? "clean" : "next", s->next);
+    print_over(s, body + n, sizeof body - (size_t)n);
     if (!send_token(a, d, body))
         return false;
     s->committing = true;
@@ -216,6 +250,7 @@ static void attach(ferry__amqp *a, ferry__amqp_feed *d)
     amqp_table_entry_t start = start_of(s);
     s->readers++;
     s->reading = s->fresh = s->attaching = true;
+    s->mark_tries = 0;
     reader_tag(tag, d);
     ferry__amqp_stream_name(a, queue, d->domain);
     sync(a, d, a->prefetch);
@@ -310,6 +345,8 @@ static void begin_group(ferry__amqp *a, ferry__amqp_feed *d)
 void ferry__amqp_stream_synced(ferry__amqp *a, ferry__amqp_feed *d)
 {
     ferry__amqp_stream *s = d->stream;
+    if (s->say_broken)
+        return;
     if (s->attaching)
         s->attaching = false;
     else if (d->group)
@@ -352,11 +389,6 @@ static bool add_entry(ferry__amqp_stream *s, uint64_t tag, uint64_t offset, bool
     return true;
 }
 
-static ferry__amqp_entry *entry(const ferry__amqp_stream *s, uint64_t n)
-{
-    return &s->ring[n & (s->size - 1)];
-}
-
 static void advance(ferry__amqp_stream *s)
 {
     for (; s->base < s->top && entry(s, s->base)->done; s->base++)
@@ -389,18 +421,18 @@ void ferry__amqp_stream_finished(ferry__amqp *a, ferry__amqp_feed *d, uint64_t t
         advance(s);
 }
 
-static void break_off(ferry__amqp *a, ferry__amqp_feed *d, const char *why)
+static void break_off(ferry__amqp *a, ferry__amqp_feed *d, ferry_status status, const char *why)
 {
     detach(a, d);
     d->broken = true;
     d->look_ms = 0;
     if (!a->closing && d->source)
-        a->up->broken(a->up, d->source, FERRY_NOT_FOUND, why);
+        a->up->broken(a->up, d->source, status, why);
 }
 
 void ferry__amqp_stream_gone(ferry__amqp *a, ferry__amqp_feed *d)
 {
-    break_off(a, d, "the log of this domain was deleted");
+    break_off(a, d, FERRY_NOT_FOUND, "the log of this domain was deleted");
 }
 
 static void on_mark(ferry__amqp *a, ferry__amqp_feed *d, const char *route, uint64_t offset)
@@ -435,7 +467,7 @@ static bool trimmed(ferry__amqp *a, ferry__amqp_feed *d, uint64_t offset)
         return false;
     ferry__why(why, "position %" PRIu64 " of '%s' is no longer kept: the log begins at %" PRIu64, s->next, d->domain,
                offset);
-    break_off(a, d, why);
+    break_off(a, d, FERRY_NOT_FOUND, why);
     return true;
 }
 
@@ -443,8 +475,17 @@ static bool wanted(const ferry__amqp_feed *d, const ferry__frame *f)
 {
     const char *route = ferry__frame_text(f, f->route);
     size_t n = strlen(d->domain);
-    return f->time_ms + 1000 > d->stream->time_ms && strncmp(route, d->domain, n) == 0 &&
+    return f->time_ms + (f->time_ms % 1000 ? 0 : 999) >= d->stream->time_ms && /* foreign ones have whole seconds */
+           strncmp(route, d->domain, n) == 0 &&
            (route[n] == '.' || !route[n]);
+}
+
+static bool was_finished(const ferry__amqp_stream *s, uint64_t offset)
+{
+    for (size_t i = 0; i < s->overs; i++)
+        if (offset >= s->over[i].first && offset <= s->over[i].last)
+            return true;
+    return false;
 }
 
 void ferry__amqp_stream_delivered(ferry__amqp *a, ferry__amqp_feed *d, ferry__amqp_inbound *in)
@@ -461,7 +502,7 @@ void ferry__amqp_stream_delivered(ferry__amqp *a, ferry__amqp_feed *d, ferry__am
         ferry__frame_unref(f);
         return;
     }
-    bool ours = !d->group || s->owner, take = ours && f && wanted(d, f);
+    bool ours = !d->group || s->owner, take = ours && f && wanted(d, f) && !was_finished(s, in->offset);
     if (ours && !add_entry(s, in->tag, in->offset, !take))
         ferry__amqp_fail(a, FERRY_NO_MEMORY, "no memory for an event");
     if (take) {
@@ -496,22 +537,16 @@ void ferry__amqp_stream_caught(ferry__amqp *a, ferry__amqp_feed *d)
 
 /* ---- tokens --------------------------------------------------------------------------------------------------------- */
 
-typedef struct token {
-    uint64_t generation, next;
-    int64_t  time_ms;
-    int      from;
-    bool     clean;
-} token;
-
-static bool read_token(const ferry__frame *f, token *t)
+bool ferry__amqp_token_read(const ferry__frame *f, ferry__amqp_token *t)
 {
-    char body[64] = "", word[8] = "";
-    unsigned long long number = 0;
-    size_t n = f->body.length < sizeof body - 1 ? f->body.length : sizeof body - 1;
-    memcpy(body, f->data + f->body.at, n);
-    *t = (token){.from = FERRY__FROM_POSITION};
-    unsigned long long generation = 0;
-    int read = sscanf(body, "%20llu %7s %20llu", &generation, word, &number);
+    char word[8] = "";
+    unsigned long long number = 0, generation = 0;
+    int length = 0;
+    size_t n = f->body.length < sizeof t->body - 1 ? f->body.length : sizeof t->body - 1;
+    *t = (ferry__amqp_token){.from = FERRY__FROM_POSITION};
+    memcpy(t->body, f->data + f->body.at, n);
+    int read = sscanf(t->body, "%20llu %7s %20llu%n", &generation, word, &number, &length);
+    t->over = t->body + length;
     t->generation = generation;
     t->next = number;
     t->time_ms = (int64_t)number;
@@ -523,14 +558,33 @@ static bool read_token(const ferry__frame *f, token *t)
     return read == 3 || (read == 2 && t->from == FERRY__FROM_EARLIEST);
 }
 
-static bool ahead(const ferry__amqp_stream *s, const token *t)
+/* Without memory for them they come again. */
+static void take_over(ferry__amqp_stream *s, const char *text_)
+{
+    size_t most = 1;
+    for (const char *c = text_; *c; c++)
+        most += *c == ',';
+    ferry__free(s->over);
+    s->overs = 0;
+    s->over = *text_ == ' ' ? ferry__alloc(most * sizeof *s->over) : NULL;
+    for (const char *c = s->over ? text_ + 1 : ""; *c && s->overs < most; c += *c == ',') {
+        char *end;
+        uint64_t first = strtoull(c, &end, 10), last = *end == '-' ? strtoull(end + 1, &end, 10) : first;
+        if (end == c)
+            return;
+        s->over[s->overs++] = (ferry__amqp_span){first, last};
+        c = end;
+    }
+}
+
+static bool ahead(const ferry__amqp_stream *s, const ferry__amqp_token *t)
 {
     if (!s->owner || t->generation != s->generation)
         return !s->owner || t->generation > s->generation;
     return t->from == FERRY__FROM_POSITION && (s->from != FERRY__FROM_POSITION || t->next > s->next);
 }
 
-static void own(ferry__amqp *a, ferry__amqp_feed *d, const token *t)
+static void own(ferry__amqp *a, ferry__amqp_feed *d, const ferry__amqp_token *t)
 {
     ferry__amqp_stream *s = d->stream;
     detach(a, d);
@@ -540,6 +594,7 @@ static void own(ferry__amqp *a, ferry__amqp_feed *d, const token *t)
     s->from = t->from;
     s->time_ms = t->from == FERRY__FROM_TIME ? t->time_ms : 0;
     s->next = s->committed = t->next;
+    take_over(s, t->over);
     s->doubtful = t->from == FERRY__FROM_POSITION && !t->clean && t->next ? t->next + a->prefetch : 0;
     attach(a, d);
 }
@@ -547,8 +602,8 @@ static void own(ferry__amqp *a, ferry__amqp_feed *d, const token *t)
 void ferry__amqp_stream_token(ferry__amqp *a, ferry__amqp_feed *d, ferry__amqp_inbound *in)
 {
     ferry__amqp_stream *s = d->stream;
-    token t;
-    bool good = in->frame && read_token(in->frame, &t);
+    ferry__amqp_token t;
+    bool good = in->frame && ferry__amqp_token_read(in->frame, &t);
     ferry__frame_unref(in->frame);
     if (!good || !s) {
         ferry__amqp_tag_settle(a, d->channel, in->tag);
@@ -580,6 +635,13 @@ bool ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d)
     return !s->committing && s->committed == s->next && s->clean;
 }
 
+static void tell_nonsense(ferry__amqp *a, ferry__amqp_feed *d)
+{
+    char why[FERRY_WHY_SIZE];
+    ferry__why(why, "'%s' is no position of this transport: that is a number", d->stream->nonsense);
+    break_off(a, d, FERRY_INVALID, why);
+}
+
 void ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms)
 {
     ferry__amqp_stream *s = d->stream;
@@ -590,12 +652,14 @@ void ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms
         return;
     d->look_ms = 0;
     if (s->say_broken)
-        break_off(a, d, "a position of this transport is a number");
+        tell_nonsense(a, d);
     if (s->say_ready)
         now_ready(a, d);
     s->say_ready = s->say_broken = false;
     if (s->reading && !s->marked && !s->attaching && a->posts.base == a->posts.top)
-        send_mark(a, d); /* the first did not get there */
+        s->fresh && s->from == FERRY__FROM_POSITION && s->next > 0 && s->mark_tries++ > 0
+            ? break_off(a, d, FERRY_NOT_FOUND, "the log does not reach to that position: it is another one's")
+            : send_mark(a, d); /* the first did not get there */
     else if (s->reading && !s->marked)
         d->look_ms = now_ms + MARK_MS;
     if (d->group && !s->owner && !s->reading && !d->told) {
@@ -626,12 +690,14 @@ void ferry__amqp_seek(void *self, ferry__source *source, const ferry__wish *to)
     if (!s)
         return;
     bool idle = d->group && !s->owner; /* the others move when they own it */
-    if (!idle && !aim(s, to)) {
-        s->say_broken = true;
+    if (!idle)
+        aim(s, to);
+    if (s->say_broken) {
         d->look_ms = ferry__now_ms();
         return;
     }
     d->told = d->ready = false;
+    s->overs = 0;
     if (!d->opened || a->phase != FERRY__AMQP_UP) {
         d->broken = false;
         ferry__amqp_feed_begin(a, d); /* now, or when the link is up */

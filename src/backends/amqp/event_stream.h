@@ -13,7 +13,8 @@
  *     broadcast: declared -> attached, mark sent -> (the mark comes: where it ended is known)
  *     group:     declared -> no token yet: one is made -> tokens consumed -> token given: owner, attached, mark sent
  *
- * A token is a text: "GENERATION next N", "GENERATION clean N" (by one who left in order), "GENERATION first", "GENERATION time MS". The
+ * A token is a text, behind which may stand what is finished beyond N: " 7,9-12". It says
+ * "GENERATION next N", "GENERATION clean N" (by one who left in order), "GENERATION first", "GENERATION time MS". The
  * generation counts seeks. */
 #ifndef FERRY_AMQP_EVENT_STREAM_H
 #define FERRY_AMQP_EVENT_STREAM_H
@@ -25,6 +26,10 @@ typedef struct ferry__amqp_entry { /* what was read and stands at or behind `nex
     bool     done;
 } ferry__amqp_entry;
 
+typedef struct ferry__amqp_span {
+    uint64_t first, last;
+} ferry__amqp_span;
+
 typedef struct ferry__amqp_stream {
     ferry__amqp_feed *feed;
     int               from; /* of ferry__wish, as far as `next` is not known */
@@ -33,9 +38,10 @@ typedef struct ferry__amqp_stream {
     bool              made;      /* by somebody else, with other arguments */
     bool              attaching; /* until the sync behind it is answered */
     bool              say_ready, say_broken; /* to be told by the next pump */
+    char              nonsense[32];          /* what was to be a position */
     bool              reading, fresh; /* fresh: nothing was read since it was attached */
     unsigned          readers;   /* number of the last consumer of the log */
-    unsigned          mark;      /* number of the last mark */
+    unsigned          mark, mark_tries; /* number of the last mark; how many were sent in vain */
     bool              marked;    /* it came */
     uint64_t          end;       /* where */
     ferry__amqp_entry *ring;
@@ -48,10 +54,21 @@ typedef struct ferry__amqp_stream {
     bool     owner, committing;
     uint64_t generation, committed;
     uint64_t token, token_generation; /* receipt of the one that counts */
+    ferry__amqp_span *over; /* behind `next`, finished before we had the token */
+    size_t   overs;
     uint64_t doubtful;   /* below: somebody who died may have begun it */
     int64_t  commit_ms;  /* when its position is saved at the latest; 0: it is saved */
     bool     clean;      /* what was saved says that we have left */
 } ferry__amqp_stream;
+
+typedef struct ferry__amqp_token {
+    uint64_t    generation, next;
+    int64_t     time_ms;
+    int         from;
+    bool        clean;
+    const char *over; /* in body; "" */
+    char        body[16384];
+} ferry__amqp_token;
 
 ferry_status ferry__amqp_stream_new(ferry__amqp_feed *d, const ferry__wish *w);
 void         ferry__amqp_stream_free(ferry__amqp_feed *d);
@@ -65,6 +82,7 @@ void         ferry__amqp_stream_token(ferry__amqp *a, ferry__amqp_feed *d, ferry
 void         ferry__amqp_stream_finished(ferry__amqp *a, ferry__amqp_feed *d, uint64_t tag);
 void         ferry__amqp_stream_caught(ferry__amqp *a, ferry__amqp_feed *d);
 void         ferry__amqp_stream_stored(ferry__amqp *a, const ferry__frame *f, bool accepted); /* a token */
+bool         ferry__amqp_token_read(const ferry__frame *f, ferry__amqp_token *t);
 bool         ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d); /* it may leave: its position is safe */
 void         ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms);
 void         ferry__amqp_stream_gone(ferry__amqp *a, ferry__amqp_feed *d); /* its log was deleted */

@@ -13,7 +13,7 @@
 static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "ferry-correlation",
                   IDEMPOTENCY[] = "ferry-idempotency-key", ATTEMPT[] = "ferry-attempt", STATUS[] = "ferry-status",
                   OUTCOME[] = "ferry-outcome", MAYBE[] = "ferry-maybe", UNTIL[] = "ferry-until",
-                  HEADERS[] = "ferry-headers";
+                  HEADERS[] = "ferry-headers", TIME[] = "ferry-time";
 static const char EVENT[] = "event"; /* the verb of what was published */
 static const char MSGPACK[] = "application/msgpack";
 
@@ -141,6 +141,14 @@ static void add_number(ferry__amqp_fields *to, const char *name, int32_t x)
     e->value.value.i32 = x;
 }
 
+static void add_time(ferry__amqp_fields *to, int64_t ms)
+{
+    amqp_table_entry_t *e = &to->entries[to->p.headers.num_entries++];
+    e->key = ferry__amqp_text(TIME);
+    e->value.kind = AMQP_FIELD_KIND_I64;
+    e->value.value.i64 = ms;
+}
+
 static bool add_each(ferry__amqp_fields *to, map m)
 {
     size_t pairs;
@@ -211,6 +219,8 @@ static void write_request(ferry__amqp_fields *to, const ferry__frame *f)
         add_text(to, ferry__amqp_text(CORRELATION), slice(f, f->correlation));
     if (f->idempotency_key.at)
         add_text(to, ferry__amqp_text(IDEMPOTENCY), slice(f, f->idempotency_key));
+    if (f->kind == FERRY__EVENT) /* readers start at a time */
+        add_time(to, f->time_ms);
     if (f->attempt)
         add_number(to, ATTEMPT, (int32_t)f->attempt);
     if (f->maybe && f->kind == FERRY__CALL) /* given back: whoever had it before us may have started it */
@@ -306,7 +316,7 @@ static bool is_number(const amqp_field_value_t *v)
 /* What stands in the table of headers. */
 typedef struct reading {
     amqp_bytes_t key, correlation, idempotency, until, whole; /* bytes NULL: absent */
-    int64_t      status, outcome, attempt, maybe;
+    int64_t      status, outcome, attempt, maybe, time;
     uint8_t      verb;
     size_t       pairs; /* headers of the program */
     size_t       room;  /* that they take, encoded */
@@ -321,7 +331,8 @@ static bool own(reading *r, const amqp_table_entry_t *e)
     } known[] = {
         {KEY, &r->key, NULL},         {CORRELATION, &r->correlation, NULL}, {IDEMPOTENCY, &r->idempotency, NULL},
         {UNTIL, &r->until, NULL},     {HEADERS, &r->whole, NULL},           {STATUS, NULL, &r->status},
-        {OUTCOME, NULL, &r->outcome}, {ATTEMPT, NULL, &r->attempt},         {MAYBE, NULL, &r->maybe}};
+        {OUTCOME, NULL, &r->outcome}, {ATTEMPT, NULL, &r->attempt},         {MAYBE, NULL, &r->maybe},
+        {TIME, NULL, &r->time}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!is(e->key, known[i].name))
             continue;
@@ -490,6 +501,8 @@ static bool fill(ferry__frame *f, const reading *r, const amqp_basic_properties_
     f->attempt = r->attempt > 0 && r->attempt < 1000000 ? (uint32_t)r->attempt : 0;
     f->time_ms =
         p->_flags & AMQP_BASIC_TIMESTAMP_FLAG && p->timestamp < INT64_MAX / 1000 ? (int64_t)p->timestamp * 1000 : 0;
+    if (r->time > 0)
+        f->time_ms = r->time;
     if (f->kind == FERRY__CALL)
         f->deadline_ms = deadline(r, p, now_ms);
     return f->kind == FERRY__REPLY || f->route.length > 0;

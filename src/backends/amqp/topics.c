@@ -20,7 +20,10 @@ typedef enum op {
     COUNT,
     PURGE,
     DROP_QUEUE,
-    READ_END
+    READ_END,
+    READ_FIRST,
+    LOOK_TOKEN,
+    READ_TOKEN
 } op;
 
 typedef struct step {
@@ -36,6 +39,8 @@ typedef struct row { /* a group, or a broadcast */
     char       *group;        /* NULL: a broadcast */
     int64_t     lag;
     unsigned    members;
+    bool        read; /* its token was: */
+    uint64_t    at;
 } row;
 
 typedef struct ferry__amqp_topic {
@@ -46,7 +51,7 @@ typedef struct ferry__amqp_topic {
     unsigned      number;
     bool          failed, ending;
     unsigned      mark;
-    uint64_t      end; /* of the log */
+    uint64_t      first, end; /* of the log */
 } job;
 
 /* ---- making a job --------------------------------------------------------------------------------------------------- */
@@ -122,6 +127,13 @@ static row *add_row(job *j, const char *group)
     return r;
 }
 
+static void add_token(const ferry__amqp *a, job *j, const char *box, unsigned of)
+{
+    step *s = add(j, LOOK_TOKEN, of);
+    if (s)
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), "at", 0);
+}
+
 static void add_group(const ferry__amqp *a, job *j, op what, const char *group)
 {
     char box[FERRY__AMQP_NAME];
@@ -129,7 +141,9 @@ static void add_group(const ferry__amqp *a, job *j, op what, const char *group)
     if (!r)
         return;
     snprintf(box, sizeof box, "%s/%s", j->q->name, group);
-    if (!a->streams || what != COUNT)
+    if (a->streams && what == COUNT)
+        add_token(a, j, box, r->number);
+    else
         add_queues(a, j, what, box, r->number);
 }
 
@@ -186,8 +200,10 @@ static bool plan(ferry__amqp *a, job *j)
     add_exchange(a, j, LOOK_EXCHANGE);
     if (q->ask == FERRY__TOPIC_DESCRIBE)
         add_groups(a, j, COUNT);
-    if (q->ask == FERRY__TOPIC_DESCRIBE)
+    if (q->ask == FERRY__TOPIC_DESCRIBE) {
         add_log(a, j, READ_END);
+        add_log(a, j, READ_FIRST);
+    }
     if (q->ask == FERRY__TOPIC_PURGE)
         add_groups(a, j, PURGE);
     if (q->ask == FERRY__TOPIC_DELETE) {
@@ -248,12 +264,13 @@ static void put_lag(const ferry__amqp *a, const job *j, const row *r, ferry_valu
     char text[24];
     const ferry__amqp_feed *d = feed_by(a, r->feed);
     const ferry__amqp_stream *s = d ? d->stream : NULL;
-    bool known = s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner);
-    int64_t behind = known && j->end > s->next ? (int64_t)(j->end - s->next) : known ? 0 : -1;
+    bool known = r->read || (s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner));
+    uint64_t next = r->read ? r->at : s ? s->next : 0;
+    int64_t behind = known && j->end > next ? (int64_t)(j->end - next) : known ? 0 : -1;
     ferry_map_put(m, "lag", ferry_int(a->streams ? behind : r->lag + unfinished(a, r->feed)));
     if (!known)
         return;
-    snprintf(text, sizeof text, "%llu", (unsigned long long)s->next);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)next);
     ferry_map_put(m, "position", ferry_text(text));
 }
 
@@ -282,6 +299,8 @@ static void answer(const ferry__amqp *a, const job *j)
     q->answer = ferry_new_map();
     ferry_map_put(q->answer, "name", ferry_text(q->name));
     ferry_map_put(q->answer, "partitions", ferry_int(a->config->partitions));
+    if (a->streams)
+        ferry_map_put(q->answer, "events", ferry_int((int64_t)(j->end - j->first)));
     ferry_map_put(q->answer, "groups", lags(a, j, q->name));
 }
 
@@ -305,17 +324,25 @@ static void over(ferry__amqp *a, ferry_status status, const char *why)
 
 /* ---- step by step --------------------------------------------------------------------------------------------------- */
 
+/* Of a log, from "first" or "last"; of a group's token, which nobody holds, until the channel is closed. */
+static void consume(ferry__amqp *a, amqp_bytes_t queue, const char *from)
+{
+    amqp_basic_qos_t room = {.prefetch_count = from && strcmp(from, "last") == 0 ? 1000 : 1};
+    amqp_table_entry_t last = {.key = ferry__amqp_text("x-stream-offset"), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
+    last.value.value.bytes = ferry__amqp_text(from ? from : "");
+    amqp_basic_consume_t m = {.queue = queue,
+                              .consumer_tag = ferry__amqp_text(!from ? "f2" : strcmp(from, "last") == 0 ? "f0" : "f1"),
+                              .nowait = 1,
+                              .arguments = {from ? 1 : 0, &last}};
+    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_QOS_METHOD, &room);
+    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_CONSUME_METHOD, &m);
+}
+
 /* The end of a log is where a mark that is written now will stand. */
 static void read_end(ferry__amqp *a, job *j, amqp_bytes_t log)
 {
-    amqp_basic_qos_t room = {.prefetch_count = 1000};
-    amqp_table_entry_t last = {.key = ferry__amqp_text("x-stream-offset"), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
-    last.value.value.bytes = ferry__amqp_text("last");
-    amqp_basic_consume_t m = {
-        .queue = log, .consumer_tag = ferry__amqp_text("f0"), .nowait = 1, .arguments = {1, &last}};
     j->mark = ++a->numbers & 0xffffff;
-    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_QOS_METHOD, &room);
-    ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_CONSUME_METHOD, &m);
+    consume(a, log, "last");
     ferry__amqp_stream_mark(a, NULL, j->q->source ? j->q->source->name : j->q->name, j->mark);
 }
 
@@ -327,6 +354,8 @@ static void say_log(ferry__amqp *a, const step *s)
     amqp_bytes_t name = ferry__amqp_text(s->name);
     if (s->op == READ_END) {
         read_end(a, j, name);
+    } else if (s->op == READ_FIRST || s->op == READ_TOKEN) {
+        consume(a, name, s->op == READ_FIRST ? "first" : NULL);
     } else if (s->op == MAKE_LOG) {
         amqp_queue_declare_t make = {.queue = name, .durable = 1};
         make.arguments = (amqp_table_t){ferry__amqp_stream_arguments(a, j->q, age, arguments), arguments};
@@ -348,7 +377,7 @@ static void say(ferry__amqp *a, const step *s)
     amqp_queue_declare_t count = {.queue = name, .passive = 1};
     amqp_queue_purge_t purge = {.queue = name};
     amqp_queue_delete_t drop_queue = {.queue = name};
-    if (s->op == MAKE_LOG || s->op == BIND_LOG || s->op == READ_END) {
+    if (s->op == MAKE_LOG || s->op == BIND_LOG || s->op == READ_END || s->op == READ_FIRST || s->op == READ_TOKEN) {
         say_log(a, s);
         return;
     }
@@ -359,6 +388,7 @@ static void say(ferry__amqp *a, const step *s)
               [MAKE_EXCHANGE] = {AMQP_EXCHANGE_DECLARE_METHOD, &look},
               [DROP_EXCHANGE] = {AMQP_EXCHANGE_DELETE_METHOD, &drop},
               [COUNT] = {AMQP_QUEUE_DECLARE_METHOD, &count},
+              [LOOK_TOKEN] = {AMQP_QUEUE_DECLARE_METHOD, &count},
               [PURGE] = {AMQP_QUEUE_PURGE_METHOD, &purge},
               [DROP_QUEUE] = {AMQP_QUEUE_DELETE_METHOD, &drop_queue}};
     ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, of[s->op].method, of[s->op].decoded);
@@ -383,6 +413,17 @@ static step *take(job *j)
     return s;
 }
 
+/* Nobody holds the token: it is read, next. */
+static bool again(job *j, step *s)
+{
+    s->op = READ_TOKEN;
+    s->next = j->steps;
+    if (!j->steps)
+        j->steps_end = &s->next;
+    j->steps = s;
+    return true;
+}
+
 void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consumers)
 {
     job *j = a->topic;
@@ -398,6 +439,14 @@ void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consu
         r->members = consumers;
     if (s->op == PURGE)
         j->q->count += messages;
+    if (r && s->op == LOOK_TOKEN) {
+        r->members = consumers;
+        if (messages && !consumers && again(j, s))
+        {
+            go_on(a);
+            return;
+        }
+    }
     if (j->q && (s->op == MAKE_EXCHANGE || s->op == DROP_EXCHANGE))
         j->q->count = 1;
     ferry__free(s);
@@ -476,21 +525,48 @@ bool ferry__amqp_topics_make(ferry__amqp *a, ferry__target *target)
     return false;
 }
 
-void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in)
+static void note_token(job *j, const ferry__frame *f)
+{
+    ferry__amqp_token t;
+    row *r = j->rows;
+    while (r && r->number != j->steps->row)
+        r = r->next;
+    if (!r || !f || !ferry__amqp_token_read(f, &t))
+        return;
+    r->read = t.from == FERRY__FROM_POSITION || t.from == FERRY__FROM_EARLIEST;
+    r->at = t.next;
+}
+
+/* What came for the step that waits for it: a mark is found behind others, the rest by the first message. */
+static bool found(const ferry__amqp *a, job *j, const ferry__amqp_inbound *in)
 {
     char ours[80];
+    const ferry__frame *f = in->frame;
+    op waiting = j->steps->op;
+    if (waiting == READ_FIRST && in->intake == 1)
+        j->first = in->offset;
+    else if (waiting == READ_TOKEN && in->intake == 2)
+        note_token(j, f);
+    else if (waiting == READ_END && in->intake == 0) {
+        snprintf(ours, sizeof ours, "~%s.0.%u", a->client, j->mark);
+        j->end = in->offset;
+        return f && strcmp(ferry__frame_text(f, f->route), ours) == 0;
+    } else
+        return false;
+    return true;
+}
+
+void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in)
+{
     job *j = a->topic;
-    bool reading = j && j->steps && j->steps->op == READ_END;
     amqp_basic_ack_t ack = {.delivery_tag = in->tag};
-    if (reading)
+    bool waiting = j && j->steps;
+    if (waiting && in->intake == 0)
         ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_ACK_METHOD, &ack);
-    snprintf(ours, sizeof ours, "~%s.0.%u", a->client, j ? j->mark : 0);
-    bool found = reading && in->frame && strcmp(ferry__frame_text(in->frame, in->frame->route), ours) == 0;
+    bool over_ = waiting && found(a, j, in);
     ferry__frame_unref(in->frame);
-    if (!found)
-        return;
-    j->end = in->offset;
-    ferry__amqp_topics_answer(a, 0, 0);
+    if (over_)
+        ferry__amqp_topics_answer(a, 0, 0);
 }
 
 void ferry__amqp_topics_down(ferry__amqp *a)
