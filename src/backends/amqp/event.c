@@ -404,6 +404,7 @@ void ferry__amqp_event_closed(ferry__amqp *a, amqp_channel_t channel, unsigned c
 void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
 {
     ferry__amqp_boxes_sweep(a, false);
+    ferry__amqp_topics_look(a, now_ms);
     if (a->phase != FERRY__AMQP_UP)
         return;
     for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
@@ -421,7 +422,7 @@ void ferry__amqp_events_look(ferry__amqp *a, int64_t now_ms)
 
 int ferry__amqp_events_next_ms(const ferry__amqp *a, int64_t now_ms)
 {
-    int64_t least = INT64_MAX;
+    int64_t topics_ms = ferry__amqp_topics_due_ms(a), least = topics_ms ? topics_ms : INT64_MAX;
     for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d)) {
         least = d->pinch_ms && d->pinch_ms < least ? d->pinch_ms : least;
         least = d->look_ms && d->look_ms < least ? d->look_ms : least;

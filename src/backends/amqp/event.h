@@ -111,6 +111,8 @@ ferry_status ferry__amqp_event_put(ferry__amqp *a, const ferry__target *target, 
 void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q);
 void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consumers);
 void ferry__amqp_topics_closed(ferry__amqp *a, unsigned code, const char *why); /* code 0: by us */
+void ferry__amqp_topics_look(ferry__amqp *a, int64_t now_ms);
+int64_t ferry__amqp_topics_due_ms(const ferry__amqp *a); /* 0: nothing is */
 void ferry__amqp_topics_down(ferry__amqp *a);
 void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in); /* from the end of a log */
 bool ferry__amqp_topics_make(ferry__amqp *a, ferry__target *target);    /* its log too; false: it is under way */

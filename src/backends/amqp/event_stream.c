@@ -129,11 +129,13 @@ static void mark_route(const ferry__amqp *a, char to[80], unsigned feed, unsigne
     snprintf(to, 80, "~%s.%u.%u", a->client, feed, number);
 }
 
-void ferry__amqp_stream_mark(ferry__amqp *a, const ferry__amqp_feed *d, const char *domain, unsigned number)
+static void send_mark(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char route[80], queue[FERRY__AMQP_NAME];
-    mark_route(a, route, d ? d->number : 0, number);
-    ferry__amqp_stream_name(a, queue, domain);
+    d->stream->marked = false;
+    d->look_ms = ferry__now_ms() + MARK_MS;
+    mark_route(a, route, d->number, ++d->stream->mark);
+    ferry__amqp_stream_name(a, queue, d->domain);
     ferry__frame *f = ferry__frame_new(FERRY__EVENT, &(ferry__parts){.route = route});
     if (f) {
         memcpy(f->id.client, a->config->client, sizeof f->id.client);
@@ -141,13 +143,6 @@ void ferry__amqp_stream_mark(ferry__amqp *a, const ferry__amqp_feed *d, const ch
         publish(a, queue, f, false); /* without success once more, by stream_look */
     }
     ferry__frame_unref(f);
-}
-
-static void send_mark(ferry__amqp *a, ferry__amqp_feed *d)
-{
-    d->stream->marked = false;
-    ferry__amqp_stream_mark(a, d, d->domain, ++d->stream->mark);
-    d->look_ms = ferry__now_ms() + MARK_MS;
 }
 
 static void token_queue(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__amqp_feed *d)
@@ -166,6 +161,9 @@ static bool send_token(ferry__amqp *a, ferry__amqp_feed *d, const char *body)
     memcpy(f->id.client, a->config->client, sizeof f->id.client);
     f->tag[1] = (uint64_t)a->epoch << 32 | (uint64_t)d->channel << 24 | d->number;
     bool sent = publish(a, queue, f, true);
+    ferry__amqp_queue_name(a, queue, d->box, strlen(d->box), "position", 0);
+    if (sent)
+        publish(a, queue, f, false); /* for those who ask: the token itself can be read by one only */
     ferry__frame_unref(f);
     return sent;
 }
@@ -293,6 +291,16 @@ static void consume_tokens(ferry__amqp *a, ferry__amqp_feed *d)
 
 /* ---- beginning ------------------------------------------------------------------------------------------------------ */
 
+static void declare_position(ferry__amqp *a, const ferry__amqp_feed *d)
+{
+    char queue[FERRY__AMQP_NAME];
+    amqp_table_entry_t arguments[] = {text("x-queue-type", "classic"), big("x-max-length", 1)};
+    ferry__amqp_queue_name(a, queue, d->box, strlen(d->box), "position", 0);
+    amqp_queue_declare_t m = {
+        .queue = ferry__amqp_text(queue), .durable = 1, .nowait = 1, .arguments = {2, arguments}};
+    ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DECLARE_METHOD, &m);
+}
+
 void ferry__amqp_stream_declare(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char exchange[FERRY__AMQP_NAME], queue[FERRY__AMQP_NAME], tokens[FERRY__AMQP_NAME], age[32];
@@ -312,6 +320,7 @@ void ferry__amqp_stream_declare(ferry__amqp *a, ferry__amqp_feed *d)
         token_queue(a, tokens, d);
         amqp_queue_declare_t m = {.queue = ferry__amqp_text(tokens), .durable = 1, .arguments = {n + 1, durable}};
         ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DECLARE_METHOD, &m);
+        declare_position(a, d);
     }
     sync(a, d, 1);
     d->awaited = d->syncs;

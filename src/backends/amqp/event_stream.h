@@ -87,7 +87,6 @@ bool         ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d); /* i
 void         ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms);
 void         ferry__amqp_stream_gone(ferry__amqp *a, ferry__amqp_feed *d); /* its log was deleted */
 void         ferry__amqp_stream_down(ferry__amqp_feed *d);
-void         ferry__amqp_stream_mark(ferry__amqp *a, const ferry__amqp_feed *d, const char *domain, unsigned number);
 void         ferry__amqp_seek(void *self, ferry__source *source, const ferry__wish *to);
 
 #endif

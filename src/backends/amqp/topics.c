@@ -6,10 +6,11 @@
 #include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
+#include "base/clock.h"
 
 #include <string.h>
 
-enum { NOT_FOUND = 404, ACCESS_REFUSED = 403, PRECONDITION_FAILED = 406 };
+enum { NOT_FOUND = 404, ACCESS_REFUSED = 403, PRECONDITION_FAILED = 406, FIRST_MS = 300, NEXT_MS = 40 };
 
 typedef enum op {
     LOOK_EXCHANGE,
@@ -22,6 +23,7 @@ typedef enum op {
     DROP_QUEUE,
     READ_END,
     READ_FIRST,
+    LOOK_MEMBERS,
     LOOK_TOKEN,
     READ_TOKEN
 } op;
@@ -50,7 +52,7 @@ typedef struct ferry__amqp_topic {
     row          *rows, **rows_end;
     unsigned      number;
     bool          failed, ending;
-    unsigned      mark;
+    int64_t       quiet_ms; /* when what is read has come to its end */
     uint64_t      first, end; /* of the log */
 } job;
 
@@ -104,9 +106,8 @@ static void add_queues(const ferry__amqp *a, job *j, op what, const char *box, u
     step *s = what == COUNT ? NULL : add(j, what, of);
     if (s)
         ferry__amqp_queue_name(a, s->name, box, strlen(box), "posts", 0);
-    s = what == DROP_QUEUE && a->streams ? add(j, what, of) : NULL;
-    if (s)
-        ferry__amqp_queue_name(a, s->name, box, strlen(box), "at", 0);
+    for (int i = 0; i < 2 && what == DROP_QUEUE && a->streams && (s = add(j, what, of)); i++)
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), i ? "position" : "at", 0);
 }
 
 static row *add_row(job *j, const char *group)
@@ -129,9 +130,12 @@ static row *add_row(job *j, const char *group)
 
 static void add_token(const ferry__amqp *a, job *j, const char *box, unsigned of)
 {
-    step *s = add(j, LOOK_TOKEN, of);
+    step *s = add(j, LOOK_MEMBERS, of);
     if (s)
         ferry__amqp_queue_name(a, s->name, box, strlen(box), "at", 0);
+    s = add(j, LOOK_TOKEN, of);
+    if (s)
+        ferry__amqp_queue_name(a, s->name, box, strlen(box), "position", 0);
 }
 
 static void add_group(const ferry__amqp *a, job *j, op what, const char *group)
@@ -153,8 +157,11 @@ static void add_feed(const ferry__amqp *a, job *j, op what, const ferry__amqp_fe
     if (!r)
         return;
     r->feed = d->number;
-    if (d->stream && what == COUNT)
+    if (d->stream && what == COUNT) {
+        if (d->group)
+            add_token(a, j, d->box, r->number);
         return;
+    }
     if (d->group) {
         add_queues(a, j, what, d->box, r->number);
         return;
@@ -264,8 +271,8 @@ static void put_lag(const ferry__amqp *a, const job *j, const row *r, ferry_valu
     char text[24];
     const ferry__amqp_feed *d = feed_by(a, r->feed);
     const ferry__amqp_stream *s = d ? d->stream : NULL;
-    bool known = r->read || (s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner));
-    uint64_t next = r->read ? r->at : s ? s->next : 0;
+    bool ours = s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner), known = ours || r->read;
+    uint64_t next = ours ? s->next : r->at;
     int64_t behind = known && j->end > next ? (int64_t)(j->end - next) : known ? 0 : -1;
     ferry_map_put(m, "lag", ferry_int(a->streams ? behind : r->lag + unfinished(a, r->feed)));
     if (!known)
@@ -324,26 +331,21 @@ static void over(ferry__amqp *a, ferry_status status, const char *why)
 
 /* ---- step by step --------------------------------------------------------------------------------------------------- */
 
-/* Of a log, from "first" or "last"; of a group's token, which nobody holds, until the channel is closed. */
-static void consume(ferry__amqp *a, amqp_bytes_t queue, const char *from)
+/* A log from its first or its last messages; a position, which goes back when the channel is closed. A log does not say where it ends,
+ * so that is where nothing more comes for a moment. */
+static void read_from(ferry__amqp *a, const step *s, amqp_bytes_t queue)
 {
-    amqp_basic_qos_t room = {.prefetch_count = from && strcmp(from, "last") == 0 ? 1000 : 1};
-    amqp_table_entry_t last = {.key = ferry__amqp_text("x-stream-offset"), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
-    last.value.value.bytes = ferry__amqp_text(from ? from : "");
+    bool end = s->op == READ_END, log = s->op != READ_TOKEN;
+    amqp_basic_qos_t room = {.prefetch_count = end ? 1000 : 1};
+    amqp_table_entry_t start = {.key = ferry__amqp_text("x-stream-offset"), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
+    start.value.value.bytes = ferry__amqp_text(end ? "last" : "first");
     amqp_basic_consume_t m = {.queue = queue,
-                              .consumer_tag = ferry__amqp_text(!from ? "f2" : strcmp(from, "last") == 0 ? "f0" : "f1"),
+                              .consumer_tag = ferry__amqp_text(end ? "f0" : log ? "f1" : "f2"),
                               .nowait = 1,
-                              .arguments = {from ? 1 : 0, &last}};
+                              .arguments = {log ? 1 : 0, &start}};
     ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_QOS_METHOD, &room);
     ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_CONSUME_METHOD, &m);
-}
-
-/* The end of a log is where a mark that is written now will stand. */
-static void read_end(ferry__amqp *a, job *j, amqp_bytes_t log)
-{
-    j->mark = ++a->numbers & 0xffffff;
-    consume(a, log, "last");
-    ferry__amqp_stream_mark(a, NULL, j->q->source ? j->q->source->name : j->q->name, j->mark);
+    a->topic->quiet_ms = ferry__now_ms() + FIRST_MS;
 }
 
 static void say_log(ferry__amqp *a, const step *s)
@@ -352,10 +354,8 @@ static void say_log(ferry__amqp *a, const step *s)
     char age[32], exchange[FERRY__AMQP_NAME];
     amqp_table_entry_t arguments[4];
     amqp_bytes_t name = ferry__amqp_text(s->name);
-    if (s->op == READ_END) {
-        read_end(a, j, name);
-    } else if (s->op == READ_FIRST || s->op == READ_TOKEN) {
-        consume(a, name, s->op == READ_FIRST ? "first" : NULL);
+    if (s->op == READ_END || s->op == READ_FIRST || s->op == READ_TOKEN) {
+        read_from(a, s, name);
     } else if (s->op == MAKE_LOG) {
         amqp_queue_declare_t make = {.queue = name, .durable = 1};
         make.arguments = (amqp_table_t){ferry__amqp_stream_arguments(a, j->q, age, arguments), arguments};
@@ -388,6 +388,7 @@ static void say(ferry__amqp *a, const step *s)
               [MAKE_EXCHANGE] = {AMQP_EXCHANGE_DECLARE_METHOD, &look},
               [DROP_EXCHANGE] = {AMQP_EXCHANGE_DELETE_METHOD, &drop},
               [COUNT] = {AMQP_QUEUE_DECLARE_METHOD, &count},
+              [LOOK_MEMBERS] = {AMQP_QUEUE_DECLARE_METHOD, &count},
               [LOOK_TOKEN] = {AMQP_QUEUE_DECLARE_METHOD, &count},
               [PURGE] = {AMQP_QUEUE_PURGE_METHOD, &purge},
               [DROP_QUEUE] = {AMQP_QUEUE_DELETE_METHOD, &drop_queue}};
@@ -413,7 +414,7 @@ static step *take(job *j)
     return s;
 }
 
-/* Nobody holds the token: it is read, next. */
+/* There is one to read. */
 static bool again(job *j, step *s)
 {
     s->op = READ_TOKEN;
@@ -430,6 +431,7 @@ void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consu
     if (!j || !j->steps)
         return;
     step *s = take(j);
+    j->quiet_ms = 0;
     row *r = j->rows;
     while (r && r->number != s->row)
         r = r->next;
@@ -439,9 +441,10 @@ void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consu
         r->members = consumers;
     if (s->op == PURGE)
         j->q->count += messages;
-    if (r && s->op == LOOK_TOKEN) {
+    if (r && s->op == LOOK_MEMBERS)
         r->members = consumers;
-        if (messages && !consumers && again(j, s))
+    if (r && s->op == LOOK_TOKEN) {
+        if (messages && again(j, s))
         {
             go_on(a);
             return;
@@ -533,40 +536,39 @@ static void note_token(job *j, const ferry__frame *f)
         r = r->next;
     if (!r || !f || !ferry__amqp_token_read(f, &t))
         return;
-    r->read = t.from == FERRY__FROM_POSITION || t.from == FERRY__FROM_EARLIEST;
+    r->read = t.from != FERRY__FROM_TIME;
     r->at = t.next;
-}
-
-/* What came for the step that waits for it: a mark is found behind others, the rest by the first message. */
-static bool found(const ferry__amqp *a, job *j, const ferry__amqp_inbound *in)
-{
-    char ours[80];
-    const ferry__frame *f = in->frame;
-    op waiting = j->steps->op;
-    if (waiting == READ_FIRST && in->intake == 1)
-        j->first = in->offset;
-    else if (waiting == READ_TOKEN && in->intake == 2)
-        note_token(j, f);
-    else if (waiting == READ_END && in->intake == 0) {
-        snprintf(ours, sizeof ours, "~%s.0.%u", a->client, j->mark);
-        j->end = in->offset;
-        return f && strcmp(ferry__frame_text(f, f->route), ours) == 0;
-    } else
-        return false;
-    return true;
 }
 
 void ferry__amqp_topics_read(ferry__amqp *a, ferry__amqp_inbound *in)
 {
     job *j = a->topic;
     amqp_basic_ack_t ack = {.delivery_tag = in->tag};
-    bool waiting = j && j->steps;
-    if (waiting && in->intake == 0)
+    op waiting = j && j->steps ? j->steps->op : LOOK_EXCHANGE;
+    if (waiting == READ_END && in->intake == 0) {
+        j->end = in->offset + 1;
+        j->quiet_ms = ferry__now_ms() + NEXT_MS;
         ferry__amqp_say(&a->out, FERRY__AMQP_TOPICS, AMQP_BASIC_ACK_METHOD, &ack);
-    bool over_ = waiting && found(a, j, in);
+    }
+    bool first = waiting == READ_FIRST && in->intake == 1, token = waiting == READ_TOKEN && in->intake == 2;
+    if (first)
+        j->first = in->offset;
+    if (token)
+        note_token(j, in->frame);
     ferry__frame_unref(in->frame);
-    if (over_)
+    if (first || token)
         ferry__amqp_topics_answer(a, 0, 0);
+}
+
+void ferry__amqp_topics_look(ferry__amqp *a, int64_t now_ms)
+{
+    if (a->topic && a->topic->quiet_ms && now_ms >= a->topic->quiet_ms)
+        ferry__amqp_topics_answer(a, 0, 0);
+}
+
+int64_t ferry__amqp_topics_due_ms(const ferry__amqp *a) /* 0: nothing */
+{
+    return a->topic ? a->topic->quiet_ms : 0;
 }
 
 void ferry__amqp_topics_down(ferry__amqp *a)
