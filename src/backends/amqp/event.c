@@ -114,6 +114,7 @@ ferry_status ferry__amqp_event_listen(ferry__amqp *a, ferry__source *source)
     d->channel = channel;
     d->number = d->born = ++a->numbers & 0xffffff;
     ferry__list_append(&a->feeds, &d->node);
+    ferry__amqp_domain_note(a, source->name);
     source->data = d;
     ferry__amqp_feed_begin(a, d);
     return FERRY_OK;
@@ -457,5 +458,6 @@ void ferry__amqp_events_done(ferry__amqp *a)
     for (ferry__amqp_feed *d = at(a, a->feeds.next), *n = after(a, d); d; d = n, n = after(a, d))
         drop(d);
     ferry__amqp_boxes_sweep(a, true);
+    ferry__amqp_domain_forget(a, NULL);
     ferry__amqp_done_free(a->events_done);
 }

@@ -107,6 +107,11 @@ void         ferry__amqp_event_caught(ferry__amqp *a, ferry__amqp_feed *d); /* t
 bool         ferry__amqp_event_domain(ferry__amqp *a, ferry__target *target); /* declared; false: wait */
 ferry_status ferry__amqp_event_put(ferry__amqp *a, const ferry__target *target, ferry__frame *f);
 
+/* topics_known.c: the domains that this handle had to do with */
+void         ferry__amqp_domain_note(ferry__amqp *a, const char *name);
+void         ferry__amqp_domain_forget(ferry__amqp *a, const char *name); /* NULL: all */
+ferry_value *ferry__amqp_domains(const ferry__amqp *a);                   /* NULL: none */
+
 /* topics.c */
 void ferry__amqp_topics_ask(ferry__amqp *a, ferry__admin *q);
 void ferry__amqp_topics_answer(ferry__amqp *a, uint32_t messages, uint32_t consumers);

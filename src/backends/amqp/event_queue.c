@@ -179,6 +179,7 @@ bool ferry__amqp_event_domain(ferry__amqp *a, ferry__target *target)
     char exchange[FERRY__AMQP_NAME];
     if ((uintptr_t)target->data == a->era)
         return true;
+    ferry__amqp_domain_note(a, target->name);
     if (a->streams)
         return ferry__amqp_topics_make(a, target);
     ferry__amqp_event_exchange(a, exchange, target->name);

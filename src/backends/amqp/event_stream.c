@@ -16,14 +16,14 @@ void ferry__amqp_stream_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], co
     ferry__amqp_queue_name(a, to, domain, strlen(domain), "log", 0);
 }
 
-static amqp_table_entry_t text(const char *name, const char *value)
+amqp_table_entry_t ferry__amqp_text_argument(const char *name, const char *value)
 {
     amqp_table_entry_t e = {.key = ferry__amqp_text(name), .value = {.kind = AMQP_FIELD_KIND_UTF8}};
     e.value.value.bytes = ferry__amqp_text(value);
     return e;
 }
 
-static amqp_table_entry_t big(const char *name, int64_t value)
+amqp_table_entry_t ferry__amqp_big_argument(const char *name, int64_t value)
 {
     amqp_table_entry_t e = {.key = ferry__amqp_text(name),
                             .value = {.kind = AMQP_FIELD_KIND_I64, .value = {.i64 = value}}};
@@ -37,13 +37,13 @@ int ferry__amqp_stream_arguments(const ferry__amqp *a, const ferry__admin *q, ch
     int64_t bytes = q && q->keep_bytes ? q->keep_bytes : a->config->keep_bytes, segment = bytes / SEGMENTS;
     int n = 0;
     segment = segment < SEGMENT_LEAST ? SEGMENT_LEAST : segment > SEGMENT_MOST ? SEGMENT_MOST : segment;
-    to[n++] = text("x-queue-type", "stream");
+    to[n++] = ferry__amqp_text_argument("x-queue-type", "stream");
     snprintf(age, 32, "%" PRId64 "s", (ms + 999) / 1000);
     if (ms > 0)
-        to[n++] = text("x-max-age", age);
+        to[n++] = ferry__amqp_text_argument("x-max-age", age);
     if (bytes > 0)
-        to[n++] = big("x-max-length-bytes", bytes);
-    to[n++] = big("x-stream-max-segment-size-bytes", segment);
+        to[n++] = ferry__amqp_big_argument("x-max-length-bytes", bytes);
+    to[n++] = ferry__amqp_big_argument("x-stream-max-segment-size-bytes", segment);
     return n;
 }
 
@@ -93,21 +93,21 @@ void ferry__amqp_stream_free(ferry__amqp_feed *d)
     d->stream = NULL;
 }
 
-static void sync(ferry__amqp *a, ferry__amqp_feed *d, unsigned prefetch)
+void ferry__amqp_stream_sync(ferry__amqp *a, ferry__amqp_feed *d, unsigned prefetch)
 {
     amqp_basic_qos_t m = {.prefetch_count = (uint16_t)prefetch};
     d->syncs++;
     ferry__amqp_say(&a->in, d->channel, AMQP_BASIC_QOS_METHOD, &m);
 }
 
-static ferry__amqp_entry *entry(const ferry__amqp_stream *s, uint64_t n)
+ferry__amqp_entry *ferry__amqp_stream_entry(const ferry__amqp_stream *s, uint64_t n)
 {
     return &s->ring[n & (s->size - 1)];
 }
 
-/* ---- publishing marks and tokens ------------------------------------------------------------------------------------ */
+/* ---- marks ------------------------------------------------------------------------------------ */
 
-static bool publish(ferry__amqp *a, const char *queue, ferry__frame *f, bool confirm)
+bool ferry__amqp_stream_publish(ferry__amqp *a, const char *queue, ferry__frame *f, bool confirm)
 {
     ferry__amqp_fields fields;
     ferry__amqp_fields_write(&fields, f, NULL, 0);
@@ -140,84 +140,9 @@ static void send_mark(ferry__amqp *a, ferry__amqp_feed *d)
     if (f) {
         memcpy(f->id.client, a->config->client, sizeof f->id.client);
         f->time_ms = ferry__wall_ms();
-        publish(a, queue, f, false); /* without success once more, by stream_look */
+        ferry__amqp_stream_publish(a, queue, f, false); /* without success once more, by stream_look */
     }
     ferry__frame_unref(f);
-}
-
-static void token_queue(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__amqp_feed *d)
-{
-    ferry__amqp_queue_name(a, to, d->box, strlen(d->box), "at", 0);
-}
-
-static bool send_token(ferry__amqp *a, ferry__amqp_feed *d, const char *body)
-{
-    char queue[FERRY__AMQP_NAME];
-    token_queue(a, queue, d);
-    ferry__frame *f =
-        ferry__frame_new(FERRY__EVENT, &(ferry__parts){.route = "~at", .body = body, .body_length = strlen(body)});
-    if (!f)
-        return false;
-    memcpy(f->id.client, a->config->client, sizeof f->id.client);
-    f->tag[1] = (uint64_t)a->epoch << 32 | (uint64_t)d->channel << 24 | d->number;
-    bool sent = publish(a, queue, f, true);
-    ferry__amqp_queue_name(a, queue, d->box, strlen(d->box), "position", 0);
-    if (sent)
-        publish(a, queue, f, false); /* for those who ask: the token itself can be read by one only */
-    ferry__frame_unref(f);
-    return sent;
-}
-
-/* What is finished behind `next`: " 7,9-12". What does not fit comes again. */
-static void print_over(const ferry__amqp_stream *s, char *to, size_t size)
-{
-    char one[48];
-    size_t length = 0;
-    for (uint64_t n = s->base, last; n < s->top; n = last + 1) {
-        last = n;
-        if (!entry(s, n)->done)
-            continue;
-        while (last + 1 < s->top && entry(s, last + 1)->done)
-            last++;
-        size_t more = (size_t)snprintf(one, sizeof one, "%c%" PRIu64 "-%" PRIu64, length ? ',' : ' ',
-                                       entry(s, n)->offset, entry(s, last)->offset);
-        if (length + more + 1 > size)
-            return;
-        memcpy(to + length, one, more + 1);
-        length += more;
-    }
-}
-
-static bool commit(ferry__amqp *a, ferry__amqp_feed *d, bool clean)
-{
-    ferry__amqp_stream *s = d->stream;
-    char body[sizeof((ferry__amqp_token *)0)->body];
-    if (s->from != FERRY__FROM_POSITION)
-        return false;
-    int n = snprintf(body, sizeof body, "%" PRIu64 " %s %" PRIu64, s->generation, clean ? "clean" : "next", s->next);
-    print_over(s, body + n, sizeof body - (size_t)n);
-    if (!send_token(a, d, body))
-        return false;
-    s->committing = true;
-    s->committed = s->next;
-    s->commit_ms = 0;
-    s->clean = clean;
-    return true;
-}
-
-/* The first token of a group; a NEW one needs to know where the log ends, so that comes first. */
-static void found(ferry__amqp *a, ferry__amqp_feed *d)
-{
-    char body[64];
-    ferry__amqp_stream *s = d->stream;
-    if (s->from == FERRY__FROM_EARLIEST)
-        snprintf(body, sizeof body, "%" PRIu64 " first", s->generation);
-    else if (s->from == FERRY__FROM_TIME)
-        snprintf(body, sizeof body, "%" PRIu64 " time %" PRId64, s->generation, s->time_ms);
-    else
-        snprintf(body, sizeof body, "%" PRIu64 " next %" PRIu64, s->generation, s->next);
-    if (!send_token(a, d, body))
-        ferry__amqp_fail(a, FERRY_NO_MEMORY, "no room for the position of a group");
 }
 
 /* ---- attaching ------------------------------------------------------------------------------------------------------ */
@@ -229,11 +154,11 @@ static void reader_tag(char to[64], const ferry__amqp_feed *d)
 
 static amqp_table_entry_t start_of(const ferry__amqp_stream *s)
 {
-    amqp_table_entry_t e = big("x-stream-offset", (int64_t)s->next);
+    amqp_table_entry_t e = ferry__amqp_big_argument("x-stream-offset", (int64_t)s->next);
     if (s->from == FERRY__FROM_NEW)
-        return text("x-stream-offset", "next");
+        return ferry__amqp_text_argument("x-stream-offset", "next");
     if (s->from == FERRY__FROM_EARLIEST)
-        return text("x-stream-offset", "first");
+        return ferry__amqp_text_argument("x-stream-offset", "first");
     if (s->from == FERRY__FROM_TIME) {
         e.value.kind = AMQP_FIELD_KIND_TIMESTAMP;
         e.value.value.u64 = s->time_ms > 0 ? (uint64_t)s->time_ms / 1000 : 0;
@@ -241,7 +166,7 @@ static amqp_table_entry_t start_of(const ferry__amqp_stream *s)
     return e;
 }
 
-static void attach(ferry__amqp *a, ferry__amqp_feed *d)
+void ferry__amqp_stream_attach(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char queue[FERRY__AMQP_NAME], tag[64];
     ferry__amqp_stream *s = d->stream;
@@ -251,17 +176,20 @@ static void attach(ferry__amqp *a, ferry__amqp_feed *d)
     s->mark_tries = 0;
     reader_tag(tag, d);
     ferry__amqp_stream_name(a, queue, d->domain);
-    sync(a, d, a->prefetch);
+    ferry__amqp_stream_sync(a, d, a->prefetch);
     amqp_basic_consume_t m = {
         .queue = ferry__amqp_text(queue), .consumer_tag = ferry__amqp_text(tag), .nowait = 1, .arguments = {1, &start}};
     ferry__amqp_say(&a->in, d->channel, AMQP_BASIC_CONSUME_METHOD, &m);
-    sync(a, d, a->prefetch); /* answered behind it */
+    ferry__amqp_stream_sync(a, d, a->prefetch); /* answered behind it */
     d->awaited = d->syncs;
-    send_mark(a, d);
+    s->marked = s->at_end;
+    s->at_end = false;
+    if (!s->marked)
+        send_mark(a, d);
 }
 
 /* What comes from the old reader has the old number, and is ignored; what the core has of it may still be finished. */
-static void detach(ferry__amqp *a, ferry__amqp_feed *d)
+void ferry__amqp_stream_detach(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char tag[64];
     ferry__amqp_stream *s = d->stream;
@@ -280,31 +208,12 @@ static void detach(ferry__amqp *a, ferry__amqp_feed *d)
     d->number = ++a->numbers & 0xffffff;
 }
 
-static void consume_tokens(ferry__amqp *a, ferry__amqp_feed *d)
-{
-    char queue[FERRY__AMQP_NAME], tag[64];
-    token_queue(a, queue, d);
-    snprintf(tag, sizeof tag, "t%u.0", d->number);
-    sync(a, d, 64);
-    ferry__amqp_consume(a, &a->in, d->channel, queue, tag, false);
-}
-
 /* ---- beginning ------------------------------------------------------------------------------------------------------ */
-
-static void declare_position(ferry__amqp *a, const ferry__amqp_feed *d)
-{
-    char queue[FERRY__AMQP_NAME];
-    amqp_table_entry_t arguments[] = {text("x-queue-type", "classic"), big("x-max-length", 1)};
-    ferry__amqp_queue_name(a, queue, d->box, strlen(d->box), "position", 0);
-    amqp_queue_declare_t m = {
-        .queue = ferry__amqp_text(queue), .durable = 1, .nowait = 1, .arguments = {2, arguments}};
-    ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DECLARE_METHOD, &m);
-}
 
 void ferry__amqp_stream_declare(ferry__amqp *a, ferry__amqp_feed *d)
 {
-    char exchange[FERRY__AMQP_NAME], queue[FERRY__AMQP_NAME], tokens[FERRY__AMQP_NAME], age[32];
-    amqp_table_entry_t arguments[4], durable[3];
+    char exchange[FERRY__AMQP_NAME], queue[FERRY__AMQP_NAME], age[32];
+    amqp_table_entry_t arguments[4];
     ferry__amqp_event_exchange(a, exchange, d->domain);
     ferry__amqp_stream_name(a, queue, d->domain);
     ferry__amqp_declare_exchange(&a->in, d->channel, exchange, "topic");
@@ -314,19 +223,13 @@ void ferry__amqp_stream_declare(ferry__amqp *a, ferry__amqp_feed *d)
         ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DECLARE_METHOD, &m);
     }
     ferry__amqp_bind(&a->in, d->channel, queue, exchange, "#");
-    if (d->group) {
-        int n = ferry__amqp_durable_type(a, durable);
-        durable[n] = ferry__amqp_yes("x-single-active-consumer");
-        token_queue(a, tokens, d);
-        amqp_queue_declare_t m = {.queue = ferry__amqp_text(tokens), .durable = 1, .arguments = {n + 1, durable}};
-        ferry__amqp_say(&a->in, d->channel, AMQP_QUEUE_DECLARE_METHOD, &m);
-        declare_position(a, d);
-    }
-    sync(a, d, 1);
+    if (d->group)
+        ferry__amqp_token_declare(a, d);
+    ferry__amqp_stream_sync(a, d, 1);
     d->awaited = d->syncs;
 }
 
-static void now_ready(ferry__amqp *a, ferry__amqp_feed *d)
+void ferry__amqp_stream_ready(ferry__amqp *a, ferry__amqp_feed *d)
 {
     if (d->ready || a->closing || !d->source)
         return;
@@ -340,14 +243,14 @@ static void begin_group(ferry__amqp *a, ferry__amqp_feed *d)
     ferry__amqp_stream *s = d->stream;
     s->founding = s->tokens == 0;
     if (s->founding && s->from == FERRY__FROM_NEW) {
-        attach(a, d); /* reads until its mark, and keeps nothing */
+        ferry__amqp_stream_attach(a, d); /* reads until its mark, and keeps nothing */
         return;
     }
     if (s->founding)
-        found(a, d);
-    consume_tokens(a, d);
+        ferry__amqp_token_found(a, d);
+    ferry__amqp_token_consume(a, d);
     if (!s->founding)
-        now_ready(a, d);
+        ferry__amqp_stream_ready(a, d);
     d->look_ms = ferry__now_ms() + LOOK_MS;
 }
 
@@ -361,22 +264,11 @@ void ferry__amqp_stream_synced(ferry__amqp *a, ferry__amqp_feed *d)
     else if (d->group)
         begin_group(a, d);
     else
-        attach(a, d);
-    if (!s->attaching && !d->group && s->from != FERRY__FROM_NEW)
-        now_ready(a, d);
-}
-
-void ferry__amqp_stream_stored(ferry__amqp *a, const ferry__frame *f, bool accepted)
-{
-    ferry__amqp_feed *d = ferry__amqp_feed_of(a, f);
-    if (!d || !d->stream || (uint32_t)(f->tag[1] >> 32) != a->epoch || a->phase != FERRY__AMQP_UP)
+        ferry__amqp_stream_attach(a, d);
+    if (s->attaching || (d->group ? !s->owner : s->from == FERRY__FROM_NEW))
         return;
-    if (!accepted)
-        ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker did not take the position of a group");
-    else if (d->stream->founding) {
-        d->stream->founding = false;
-        now_ready(a, d);
-    }
+    ferry__amqp_stream_ready(a, d);
+    ferry__amqp_stream_caught(a, d);
 }
 
 /* ---- what was read -------------------------------------------------------------------------------------------------- */
@@ -400,10 +292,10 @@ static bool add_entry(ferry__amqp_stream *s, uint64_t tag, uint64_t offset, bool
 
 static void advance(ferry__amqp_stream *s)
 {
-    for (; s->base < s->top && entry(s, s->base)->done; s->base++)
-        s->next = entry(s, s->base)->offset + 1;
+    for (; s->base < s->top && ferry__amqp_stream_entry(s, s->base)->done; s->base++)
+        s->next = ferry__amqp_stream_entry(s, s->base)->offset + 1;
     if (s->base < s->top)
-        s->next = entry(s, s->base)->offset;
+        s->next = ferry__amqp_stream_entry(s, s->base)->offset;
     s->from = FERRY__FROM_POSITION; /* known from now on */
     if (s->feed->group && s->next != s->committed && !s->commit_ms)
         s->commit_ms = ferry__now_ms() + 20;
@@ -414,25 +306,25 @@ void ferry__amqp_stream_finished(ferry__amqp *a, ferry__amqp_feed *d, uint64_t t
     ferry__amqp_stream *s = d->stream;
     uint64_t low = s->base, high = s->top;
     (void)a;
-    if (low < high && entry(s, low)->tag == tag)
+    if (low < high && ferry__amqp_stream_entry(s, low)->tag == tag)
         high = low;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (entry(s, middle)->tag < tag)
+        if (ferry__amqp_stream_entry(s, middle)->tag < tag)
             low = middle + 1;
         else
             high = middle;
     }
-    if (low >= s->top || entry(s, low)->tag != tag)
+    if (low >= s->top || ferry__amqp_stream_entry(s, low)->tag != tag)
         return; /* of before a seek */
-    entry(s, low)->done = true;
+    ferry__amqp_stream_entry(s, low)->done = true;
     if (low == s->base)
         advance(s);
 }
 
 static void break_off(ferry__amqp *a, ferry__amqp_feed *d, ferry_status status, const char *why)
 {
-    detach(a, d);
+    ferry__amqp_stream_detach(a, d);
     d->broken = true;
     d->look_ms = 0;
     if (!a->closing && d->source)
@@ -454,15 +346,16 @@ static void on_mark(ferry__amqp *a, ferry__amqp_feed *d, const char *route, uint
     s->marked = true;
     s->end = offset;
     if (!s->founding || s->owner) {
-        now_ready(a, d);
+        ferry__amqp_stream_ready(a, d);
         ferry__amqp_stream_caught(a, d);
         return;
     }
-    detach(a, d);
+    ferry__amqp_stream_detach(a, d);
     s->from = FERRY__FROM_POSITION;
     s->next = offset + 1;
-    found(a, d);
-    consume_tokens(a, d);
+    s->founded = true;
+    ferry__amqp_token_found(a, d);
+    ferry__amqp_token_consume(a, d);
     d->look_ms = ferry__now_ms() + LOOK_MS;
 }
 
@@ -485,8 +378,7 @@ static bool wanted(const ferry__amqp_feed *d, const ferry__frame *f)
     const char *route = ferry__frame_text(f, f->route);
     size_t n = strlen(d->domain);
     return f->time_ms + (f->time_ms % 1000 ? 0 : 999) >= d->stream->time_ms && /* foreign ones have whole seconds */
-           strncmp(route, d->domain, n) == 0 &&
-           (route[n] == '.' || !route[n]);
+           strncmp(route, d->domain, n) == 0 && (route[n] == '.' || !route[n]);
 }
 
 static bool was_finished(const ferry__amqp_stream *s, uint64_t offset)
@@ -544,106 +436,6 @@ void ferry__amqp_stream_caught(ferry__amqp *a, ferry__amqp_feed *d)
     a->up->caught_up(a->up, d->source);
 }
 
-/* ---- tokens --------------------------------------------------------------------------------------------------------- */
-
-bool ferry__amqp_token_read(const ferry__frame *f, ferry__amqp_token *t)
-{
-    char word[8] = "";
-    unsigned long long number = 0, generation = 0;
-    int length = 0;
-    size_t n = f->body.length < sizeof t->body - 1 ? f->body.length : sizeof t->body - 1;
-    *t = (ferry__amqp_token){.from = FERRY__FROM_POSITION};
-    memcpy(t->body, f->data + f->body.at, n);
-    int read = sscanf(t->body, "%20llu %7s %20llu%n", &generation, word, &number, &length);
-    t->over = t->body + length;
-    t->generation = generation;
-    t->next = number;
-    t->time_ms = (int64_t)number;
-    t->clean = strcmp(word, "clean") == 0;
-    if (strcmp(word, "first") == 0)
-        t->from = FERRY__FROM_EARLIEST;
-    else if (strcmp(word, "time") == 0)
-        t->from = FERRY__FROM_TIME;
-    return read == 3 || (read == 2 && t->from == FERRY__FROM_EARLIEST);
-}
-
-/* Without memory for them they come again. */
-static void take_over(ferry__amqp_stream *s, const char *text_)
-{
-    size_t most = 1;
-    for (const char *c = text_; *c; c++)
-        most += *c == ',';
-    ferry__free(s->over);
-    s->overs = 0;
-    s->over = *text_ == ' ' ? ferry__alloc(most * sizeof *s->over) : NULL;
-    for (const char *c = s->over ? text_ + 1 : ""; *c && s->overs < most; c += *c == ',') {
-        char *end;
-        uint64_t first = strtoull(c, &end, 10), last = *end == '-' ? strtoull(end + 1, &end, 10) : first;
-        if (end == c)
-            return;
-        s->over[s->overs++] = (ferry__amqp_span){first, last};
-        c = end;
-    }
-}
-
-static bool ahead(const ferry__amqp_stream *s, const ferry__amqp_token *t)
-{
-    if (!s->owner || t->generation != s->generation)
-        return !s->owner || t->generation > s->generation;
-    return t->from == FERRY__FROM_POSITION && (s->from != FERRY__FROM_POSITION || t->next > s->next);
-}
-
-static void own(ferry__amqp *a, ferry__amqp_feed *d, const ferry__amqp_token *t)
-{
-    ferry__amqp_stream *s = d->stream;
-    detach(a, d);
-    s->owner = true;
-    s->founding = false;
-    s->generation = t->generation;
-    s->from = t->from;
-    s->time_ms = t->from == FERRY__FROM_TIME ? t->time_ms : 0;
-    s->next = s->committed = t->next;
-    take_over(s, t->over);
-    s->doubtful = t->from == FERRY__FROM_POSITION && !t->clean && t->next ? t->next + a->prefetch : 0;
-    attach(a, d);
-}
-
-void ferry__amqp_stream_token(ferry__amqp *a, ferry__amqp_feed *d, ferry__amqp_inbound *in)
-{
-    ferry__amqp_stream *s = d->stream;
-    ferry__amqp_token t;
-    bool good = in->frame && ferry__amqp_token_read(in->frame, &t);
-    ferry__frame_unref(in->frame);
-    if (!good || !s) {
-        ferry__amqp_tag_settle(a, d->channel, in->tag);
-        return;
-    }
-    bool saved = (s->committing && t.generation == s->generation && t.next == s->committed) ||
-                 (s->owner && t.generation == s->generation && t.generation > s->token_generation);
-    bool better = !saved && d->source && ahead(s, &t);
-    if (!saved && !better && s->token) {
-        ferry__amqp_tag_settle(a, d->channel, in->tag);
-        return;
-    }
-    if (s->token)
-        ferry__amqp_tag_settle(a, d->channel, s->token);
-    s->token = in->tag;
-    s->token_generation = t.generation;
-    s->committing = s->committing && !saved;
-    if (better)
-        own(a, d, &t);
-}
-
-bool ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d)
-{
-    ferry__amqp_stream *s = d->stream;
-    if (!s || !s->owner || d->broken || s->from != FERRY__FROM_POSITION)
-        return true;
-    if (!s->committing && (s->committed != s->next || !s->clean))
-        commit(a, d, true);
-    return !s->committing && s->committed == s->next && s->clean;
-}
-
 static void tell_nonsense(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char why[FERRY_WHY_SIZE];
@@ -656,14 +448,14 @@ void ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms
     ferry__amqp_stream *s = d->stream;
     if (s->owner && !s->committing && s->commit_ms && d->source &&
         (now_ms >= s->commit_ms || s->next - s->committed >= 1000))
-        commit(a, d, false);
+        ferry__amqp_token_commit(a, d, false);
     if (!d->look_ms || now_ms < d->look_ms)
         return;
     d->look_ms = 0;
     if (s->say_broken)
         tell_nonsense(a, d);
     if (s->say_ready)
-        now_ready(a, d);
+        ferry__amqp_stream_ready(a, d);
     s->say_ready = s->say_broken = false;
     if (s->reading && !s->marked && !s->attaching && a->posts.base == a->posts.top)
         s->fresh && s->from == FERRY__FROM_POSITION && s->next > 0 && s->mark_tries++ > 0
@@ -686,6 +478,7 @@ void ferry__amqp_stream_down(ferry__amqp_feed *d)
     s->base = s->top = 0;
     s->attaching = s->reading = s->owner = s->committing = s->founding = s->marked = false;
     s->token = s->doubtful = 0;
+    s->founded = false;
     s->tokens = 0;
     s->commit_ms = 0;
     d->awaited = d->syncs = d->synced = 0;
@@ -718,12 +511,12 @@ void ferry__amqp_seek(void *self, ferry__source *source, const ferry__wish *to)
         d->look_ms = ferry__now_ms();
         return;
     }
-    detach(a, d);
+    ferry__amqp_stream_detach(a, d);
     d->broken = false;
     s->generation += d->group;
     s->committed = UINT64_MAX;
     s->clean = false;
     if (d->group && s->from != FERRY__FROM_NEW)
-        found(a, d);
-    attach(a, d);
+        ferry__amqp_token_found(a, d);
+    ferry__amqp_stream_attach(a, d);
 }

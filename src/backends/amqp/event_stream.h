@@ -44,6 +44,7 @@ typedef struct ferry__amqp_stream {
     unsigned          mark, mark_tries; /* number of the last mark; how many were sent in vain */
     bool              marked;    /* it came */
     uint64_t          end;       /* where */
+    bool              at_end;    /* no mark is needed: it is to start there */
     ferry__amqp_entry *ring;
     size_t            size;
     uint64_t          base, top;
@@ -51,6 +52,7 @@ typedef struct ferry__amqp_stream {
     /* groups */
     uint32_t tokens;     /* there were, or owners of one, when the queue was declared */
     bool     founding;   /* there was none: one is being made */
+    bool     founded;    /* it says where our mark was */
     bool     owner, committing;
     uint64_t generation, committed;
     uint64_t token, token_generation; /* receipt of the one that counts */
@@ -87,6 +89,22 @@ bool         ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d); /* i
 void         ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms);
 void         ferry__amqp_stream_gone(ferry__amqp *a, ferry__amqp_feed *d); /* its log was deleted */
 void         ferry__amqp_stream_down(ferry__amqp_feed *d);
+void ferry__amqp_stream_attach(ferry__amqp *a, ferry__amqp_feed *d); /* a reader, from where it is to start */
+void ferry__amqp_stream_detach(ferry__amqp *a, ferry__amqp_feed *d);
+void ferry__amqp_stream_sync(ferry__amqp *a, ferry__amqp_feed *d, unsigned prefetch);
+void ferry__amqp_stream_ready(ferry__amqp *a, ferry__amqp_feed *d);
+bool ferry__amqp_stream_publish(ferry__amqp *a, const char *queue, ferry__frame *f, bool confirm);
+ferry__amqp_entry *ferry__amqp_stream_entry(const ferry__amqp_stream *s, uint64_t n);
+amqp_table_entry_t ferry__amqp_text_argument(const char *name, const char *value);
+amqp_table_entry_t ferry__amqp_big_argument(const char *name, int64_t value);
+
+/* event_token.c */
+void ferry__amqp_token_declare(ferry__amqp *a, const ferry__amqp_feed *d);
+void ferry__amqp_token_consume(ferry__amqp *a, ferry__amqp_feed *d);
+void ferry__amqp_token_found(ferry__amqp *a, ferry__amqp_feed *d); /* the first of a group, or of where it was sought */
+bool ferry__amqp_token_commit(ferry__amqp *a, ferry__amqp_feed *d, bool clean);
+
+/* the rest of event_stream.c */
 void         ferry__amqp_seek(void *self, ferry__source *source, const ferry__wish *to);
 
 #endif

@@ -114,6 +114,7 @@ static void init_lists(ferry__amqp *a)
     ferry__list_init(&a->leavers);
     ferry__list_init(&a->feeds);
     ferry__list_init(&a->boxes);
+    ferry__list_init(&a->domains);
     a->probes_end = &a->probes;
     a->admins_end = &a->admins;
     a->calls.base = a->calls.top = a->posts.base = a->posts.top = 1;

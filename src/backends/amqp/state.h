@@ -186,7 +186,7 @@ struct ferry__amqp {
     ferry__buf           scratch;
     ferry__amqp_done    *done;    /* made with the first post */
     ferry__amqp_done    *events_done; /* made with the first event */
-    ferry__list          feeds, boxes; /* see event.h */
+    ferry__list          feeds, boxes, domains; /* see event.h */
     unsigned             era;     /* of the channel that publishes: what it declared is known to stand */
     ferry__list          leavers; /* services that are no longer served */
     bool                 deleting;
