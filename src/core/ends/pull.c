@@ -93,3 +93,39 @@ ferry_request *ferry_receive_for(ferry_subscription *s, const char *correlation,
 {
     return correlation ? receive(s, correlation, timeout_ms) : NULL;
 }
+
+/* Its subscription is over, so it goes to another member; else it is the first in store again. */
+static void put_back(ferry *f, ferry_request *req)
+{
+    ferry__link *l = &f->link;
+    f->deferred--;
+    while (!ferry__list_empty(&req->nested))
+        ferry__list_remove(req->nested.next);
+    if (!f->closed && !f->draining && req->service->listening) {
+        ferry__request_reset(req);
+        req->service->held[req->lane]++;
+        req->state = FERRY__QUEUED;
+        ferry__subscription_restore(req->service->subscription, req);
+        return;
+    }
+    if (f->closed)
+        ferry__frame_unref(req->frame);
+    else
+        ferry__serve_hand_back(f, req);
+    ferry__link_noted(l, false);
+    if (f->draining)
+        ferry__link_poke_watchers(l);
+    ferry__request_free(req);
+}
+
+void ferry_put_back(ferry_request *req)
+{
+    const ferry_subscription *s = req ? req->service->subscription : NULL;
+    if (!s || s->handler->run || req->state != FERRY__DEFERRED)
+        return;
+    ferry *f = ferry__handle_ref(req->f);
+    ferry__link_lock(&f->link);
+    put_back(f, req);
+    ferry__link_unlock(&f->link);
+    ferry__handle_unref(f);
+}

@@ -269,7 +269,7 @@ static void arrived(ferry__link *l, ferry__source *source, ferry__frame *frame)
 
 /* ---- giving back ---- */
 
-static void hand_back(ferry *f, ferry_request *req)
+void ferry__serve_hand_back(ferry *f, ferry_request *req)
 {
     ferry__link *l = &f->link;
     ferry__list_remove(&req->active);
@@ -301,7 +301,7 @@ static void hand_back_queued(ferry *f, const ferry__service *only)
         next = n->prev;
         if ((only && req->service != only) || !take_out(f, req))
             continue;
-        hand_back(f, req);
+        ferry__serve_hand_back(f, req);
         ferry__request_free(req);
     }
 }

@@ -37,6 +37,7 @@ ferry_status ferry__serve_listen(ferry *f, ferry__service *s);
 void         ferry__serve_unlisten(ferry *f, ferry__service *s);            /* and hands back what was not begun */
 void         ferry__serve_rewind(ferry *f, ferry__service *s);              /* hands back what was not begun */
 void         ferry__serve_pause(ferry *f, ferry__service *s);               /* takes credit back */
+void         ferry__serve_hand_back(ferry *f, ferry_request *req);         /* it waits nowhere any more; the caller frees it */
 void         ferry__serve_drain(ferry *f);                          /* nothing new; hands back what was not begun */
 bool         ferry__serves(const ferry *f, const char *name);
 bool         ferry__serve_quiet(const ferry *f);                    /* nothing runs, is deferred or unsettled */

@@ -411,6 +411,13 @@ void ferry__subscription_store(ferry_subscription *s, ferry_request *req)
     wake_receivers(s);
 }
 
+void ferry__subscription_restore(ferry_subscription *s, ferry_request *req)
+{
+    ferry__list_prepend(&s->store, &req->job.node);
+    s->stored++;
+    wake_receivers(s);
+}
+
 bool ferry__subscription_unstore(ferry_subscription *s, ferry_request *req)
 {
     if (s->handler->run || !ferry__node_linked(&req->job.node))

@@ -42,6 +42,7 @@ void ferry__subscription_free(ferry_subscription *s); /* its service is gone */
 /* With the lock held. */
 bool ferry__subscription_wants(const ferry_subscription *s, const ferry__frame *frame);
 void ferry__subscription_store(ferry_subscription *s, ferry_request *req);
+void ferry__subscription_restore(ferry_subscription *s, ferry_request *req); /* in front of the others */
 bool ferry__subscription_unstore(ferry_subscription *s, ferry_request *req); /* false: it was not in the store */
 bool ferry__subscription_rests(const ferry_request *req); /* it is tried again here, not by the broker */
 void ferry__subscription_rest(ferry_request *req, int delay_ms);
