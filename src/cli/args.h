@@ -16,10 +16,11 @@ typedef struct cli_list {
 typedef struct cli_settings {
     const char *url, *data, *key, *idempotency_key, *correlation;
     const char *exec, *verbs, *route, *in_flight, *count;
+    const char *group, *from, *key_field, *keep, *keep_bytes, *workflow;
     cli_list    headers;
     int         timeout_ms, grace_ms, backoff_ms;
-    int         workers, attempts, limit, seconds, size;
-    bool        help, full, raw, quiet, verbose, no_wait, echo, until_eof, all, yes;
+    int         workers, attempts, limit, seconds, size, partitions;
+    bool        help, full, raw, quiet, verbose, no_wait, echo, until_eof, all, yes, drain, block_key;
 } cli_settings;
 
 typedef enum cli_kind { CLI_FLAG, CLI_TEXT, CLI_LIST, CLI_TIME, CLI_NUMBER } cli_kind;

@@ -3,6 +3,7 @@
 #include "call.h"
 #include "handle.h"
 #include "payload.h"
+#include "publish.h"
 #include "result.h"
 #include "signals.h"
 
@@ -52,6 +53,8 @@ ferry_status cli_call_send(ferry *f, const cli_call *call, ferry_value *data, fe
         snprintf(why, FERRY_WHY_SIZE, "no time is left of the message being served (" CLI_WITHIN ")");
         return FERRY_TIMEOUT;
     }
+    if (call->command->verb == CLI_PUBLISH)
+        return cli_publish_send(f, call, data, confirm, timeout_ms, why);
     switch ((ferry_verb)call->command->verb) {
     case FERRY_PUT:
         return ferry_put_no_wait(f, call->route, data, &options);
@@ -158,7 +161,7 @@ static int send_once(const cli_call *call, ferry_value *data)
     return cli_result_finish(code);
 }
 
-static int prepare(cli_call *call)
+int cli_call_prepare(cli_call *call)
 {
     const cli_settings *s = call->settings;
 
@@ -181,6 +184,7 @@ static int prepare(cli_call *call)
 
 static int run(const cli_call *call, int count, char **arguments)
 {
+    bool no_wait = call->settings->no_wait || call->command->verb == CLI_PUBLISH;
     ferry_value *data;
 
     for (int i = 0; i < count; i++) {
@@ -188,12 +192,12 @@ static int run(const cli_call *call, int count, char **arguments)
             continue;
         if (count > 1 || call->settings->data != NULL)
             return cli_usage(call->command, "- reads all data from stdin: leave out the other data");
-        return call->settings->no_wait ? cli_call_posts(call) : cli_call_stream(call);
+        return no_wait ? cli_call_posts(call) : cli_call_stream(call);
     }
     data = cli_payload(call->command, call->settings, count, arguments);
     if (data == NULL)
         return CLI_USAGE;
-    return call->settings->no_wait ? send_once(call, data) : call_once(call, data);
+    return no_wait ? send_once(call, data) : call_once(call, data);
 }
 
 int cli_call_run(const cli_command *command, const cli_settings *settings, int count, char **arguments)
@@ -201,12 +205,27 @@ int cli_call_run(const cli_command *command, const cli_settings *settings, int c
     cli_call call = {.command = command, .settings = settings};
     int code;
 
+    if (count == 0 && command->verb == CLI_PUBLISH)
+        return cli_usage(command, "no topic; it is the domain and what happened in it, such as order.created");
     if (count == 0)
         return cli_usage(command, "no route; it is the service and a name in it, such as calc.add");
     call.route = arguments[0];
-    code = prepare(&call);
+    code = cli_call_prepare(&call);
     if (code == CLI_DONE)
         code = run(&call, count - 1, arguments + 1);
+    ferry_value_free(call.headers);
+    return code;
+}
+
+int cli_call_publish(const cli_command *command, const cli_settings *settings, const char *topic, ferry_value *data)
+{
+    cli_call call = {.command = command, .settings = settings, .route = topic};
+    int code = cli_call_prepare(&call);
+
+    if (code == CLI_DONE)
+        code = send_once(&call, data);
+    else
+        ferry_value_free(data);
     ferry_value_free(call.headers);
     return code;
 }

@@ -5,7 +5,11 @@
 #include "call.h"
 #include "dead.h"
 #include "doctor.h"
+#include "listen.h"
+#include "publish.h"
 #include "serve.h"
+#include "topic.h"
+#include "trail.h"
 
 #include <stddef.h>
 
@@ -85,6 +89,74 @@ static const cli_option dead_purge[] = {
     END,
 };
 
+static const cli_option publish[] = {
+    {'d', "data", CLI_TEXT, AT(data), "JSON", "the whole data; @FILE reads it from a file, @- from stdin"},
+    {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "until it is given up: 500 (ms), 2s, 1m [30s]"},
+    {'H', "header", CLI_LIST, AT(headers), "NAME=TEXT", "a header; may be repeated"},
+    {0, "key", CLI_TEXT, AT(key), "KEY", "events of one key keep their order"},
+    {0, "key-field", CLI_TEXT, AT(key_field), "FIELD", "the key is in the data: --key-field id"},
+    {0, "correlation", CLI_TEXT, AT(correlation), "ID", "what belongs together [the message's own id]"},
+    {0, "full", CLI_FLAG, AT(full), NULL, "how it ended as JSON: has_errors, errors, status"},
+    {0, "in-flight", CLI_TEXT, AT(in_flight), "N", "of a stream: so many lines are confirmed together [1024]"},
+    END,
+};
+
+static const cli_option listen[] = {
+    {'g', "group", CLI_TEXT, AT(group), "GROUP", "its members share the events [none: this one gets every one]"},
+    {0, "from", CLI_TEXT, AT(from), "WHERE", "new, earliest, 2h (ago), 2026-07-01T12:30Z, or a position [new]"},
+    {'n', "count", CLI_NUMBER, AT(limit), "N", "end after so many"},
+    {0, "drain", CLI_FLAG, AT(drain), NULL, "end when all that was stored at the start is handled"},
+    {'r', "raw", CLI_FLAG, AT(raw), NULL, "the data alone, strings bare [a JSON object a line]"},
+    {0, "exec", CLI_TEXT, AT(exec), "COMMAND", "run this shell command for each, with the data on its stdin"},
+    {'w', "workers", CLI_NUMBER, AT(workers), "N", "with --exec: so many at once, in order per key [1]"},
+    {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "with --exec: longest time of one command [none]"},
+    {0, "attempts", CLI_NUMBER, AT(attempts), "N", "of an event whose command fails, the first included [5]"},
+    {0, "backoff", CLI_TIME, AT(backoff_ms), "TIME", "before the second attempt; doubles [1s]"},
+    {0, "block-key", CLI_FLAG, AT(block_key), NULL, "later events of a key wait for one of it that failed"},
+    {0, "grace", CLI_TIME, AT(grace_ms), "TIME", "for what still runs after SIGINT or SIGTERM [10s]"},
+    END,
+};
+
+static const cli_option ask[] = {
+    {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "of the whole command [30s]"},
+    END,
+};
+
+static const cli_option list[] = {
+    {0, "full", CLI_FLAG, AT(full), NULL, "JSON on a terminal too"},
+    END,
+};
+
+static const cli_option topic_create[] = {
+    {0, "partitions", CLI_NUMBER, AT(partitions), "N", "parts for events with a key [8]"},
+    {0, "keep", CLI_TEXT, AT(keep), "TIME", "how long events are kept: 12h, 30d [7d]"},
+    {0, "keep-bytes", CLI_TEXT, AT(keep_bytes), "SIZE", "and how much of them: 512M, 20G [1G]"},
+    END,
+};
+
+static const cli_option sure[] = {
+    {'y', "yes", CLI_FLAG, AT(yes), NULL, "do not ask"},
+    END,
+};
+
+static const cli_option notify[] = {
+    {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "until it is given up [30s]"},
+    {0, "workflow", CLI_TEXT, AT(workflow), "NAME", "of the workflow [FERRY_WORKFLOW, CH_WORKFLOW_NAME]"},
+    {'H', "header", CLI_LIST, AT(headers), "NAME=TEXT", "a header; may be repeated"},
+    {0, "key", CLI_TEXT, AT(key), "KEY", "events of one key keep their order"},
+    {0, "correlation", CLI_TEXT, AT(correlation), "ID", "what belongs together [the message's own id]"},
+    END,
+};
+
+static const cli_option send_files[] = {
+    {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "of each file [30s]"},
+    {0, "limit", CLI_NUMBER, AT(size), "BYTES", "of one file; a larger one is refused [1047552]"},
+    {'H', "header", CLI_LIST, AT(headers), "NAME=TEXT", "a header; may be repeated"},
+    {0, "key", CLI_TEXT, AT(key), "KEY", "events of one key keep their order"},
+    {0, "correlation", CLI_TEXT, AT(correlation), "ID", "what belongs together [each message's own id]"},
+    END,
+};
+
 static const cli_option doctor[] = {
     {'t', "timeout", CLI_TIME, AT(timeout_ms), "TIME", "to connect [5s]"},
     {0, "full", CLI_FLAG, AT(full), NULL, "only what the transport says, as one line of JSON"},
@@ -108,6 +180,13 @@ static const cli_option bench[] = {
     "  key:=JSON          any JSON value       key:=@FILE   JSON from a file\n"               \
     "  -d JSON            the whole data       -d @FILE     from a file; -d @- from stdin\n"  \
     "  -                  a stream: one JSON document a line of stdin, answers in the same order\n"
+
+#define PUBLISH_TEXT                                                                            \
+    "Data:\n"                                                                                \
+    "  key=text           a string             key=@FILE    the text of a file (bytes, if it is not UTF-8)\n" \
+    "  key:=JSON          any JSON value       key:=@FILE   JSON from a file\n"               \
+    "  -d JSON            the whole data       -d @FILE     from a file; -d @- from stdin\n"  \
+    "  -                  a stream: one JSON document a line of stdin, an event each\n"
 
 #define CALL_ARGUMENTS "ROUTE [key=text | key:=JSON | key=@FILE | key:=@FILE]... | -d JSON | -"
 
@@ -184,12 +263,136 @@ const cli_command cli_commands[] = {
      {common, serve},
      cli_serve_run,
      0},
+    {"publish",
+     "TOPIC [key=text | key:=JSON | key=@FILE | key:=@FILE]... | -d JSON | -",
+     "tell everybody that something happened",
+     "Publishes an event, and ends when the broker has it. Whoever listens gets it; nobody listening is no error.\n"
+     "Its topic is a dotted name: the domain first, then what happened in it.\n\n" PUBLISH_TEXT,
+     "  ferry publish order.created id:=7 customer=ada --key 7\n"
+     "  ferry publish order.created - --key-field id < orders.ndjson\n"
+     "  ferry publish deploy.done -d '\"web 1.4.2\"'\n",
+     {common, publish},
+     cli_call_run,
+     CLI_PUBLISH},
+    {"listen",
+     "TOPICS [--exec COMMAND]",
+     "receive events: print them, or run a command for each",
+     "Prints each event as one line of JSON: topic, id, key, attempt, headers, data. An event counts as handled only\n"
+     "after its line was written. Ends at SIGINT or SIGTERM, with --count or --drain, or when nobody reads the lines\n"
+     "any more; what was not written then goes back and is lost to nobody.\n"
+     "TOPICS is one topic or a pattern: order.* (one more segment), order.** (any); quote it.\n"
+     "\n"
+     "Members of one --group share the events: each goes to one of them, and the group goes on where it was. Without\n"
+     "a group every listener gets every event from when it started, or --from.\n"
+     "\n"
+     "--exec runs 'sh -c COMMAND' for each event, the data as JSON on its stdin (with --raw: a string bare), in the\n"
+     "environment of 'ferry serve --exec'. What it prints comes out here. Another exit status than 0 is a failure: "
+     "the\n"
+     "event comes again later, and after --attempts it is a dead letter of TOPIC/GROUP ('ferry dead list').\n",
+     "  ferry listen 'order.*'\n"
+     "  ferry listen 'order.**' --group billing --from earliest --count 10\n"
+     "  ferry listen order.created --group mailer --exec ./send-mail --attempts 3 --backoff 10s\n"
+     "  ferry listen 'order.*' --from 2h --drain | jq -r .data.id\n",
+     {common, listen},
+     cli_listen_run,
+     0},
+    {"topic list",
+     "",
+     "the domains that events are published in",
+     "Lists what the broker keeps events of. A table on a terminal, else one JSON document a line.\n",
+     "  ferry topic list\n",
+     {common, ask, list},
+     cli_topic_list,
+     0},
+    {"topic create",
+     "NAME",
+     "make one, with settings of its own",
+     "Makes a topic. The first event would do so, too, with the settings of the URL. Prints {\"count\": 1}, or 0 if "
+     "it\n"
+     "was there.\n",
+     "  ferry topic create order\n"
+     "  ferry topic create audit --partitions 1 --keep 365d --keep-bytes 20G\n",
+     {common, ask, topic_create},
+     cli_topic_create,
+     0},
+    {"topic describe",
+     "NAME",
+     "its settings, its size and its groups",
+     "Prints what the broker tells of a topic as JSON.\n",
+     "  ferry topic describe order | jq .groups\n",
+     {common, ask},
+     cli_topic_describe,
+     0},
+    {"topic delete",
+     "NAME",
+     "remove it, its events and its groups",
+     "Removes a topic for good. Asks on a terminal, else wants --yes.\n",
+     "  ferry topic delete order --yes\n",
+     {common, ask, sure},
+     cli_topic_delete,
+     0},
+    {"topic purge",
+     "NAME",
+     "remove its events; groups go on behind them",
+     "Removes all events that are stored in a topic. Asks on a terminal, else wants --yes.\n",
+     "  ferry topic purge order --yes\n",
+     {common, ask, sure},
+     cli_topic_purge,
+     0},
+    {"lag",
+     "[TOPIC [GROUP]]",
+     "how far behind the readers of a topic are",
+     "Prints, for each group, how many events it has not handled yet, its members and its position: all up to there "
+     "is\n"
+     "handled. A table on a terminal, else one JSON document a line.\n",
+     "  ferry lag order\n"
+     "  ferry lag order billing | jq .lag\n",
+     {common, ask, list},
+     cli_lag_run,
+     0},
+    {"trail",
+     "CORRELATION",
+     "what was done to a message on its way",
+     "Prints the audit trail of a correlation: what each program noted (ferry_hop) when it handled what belongs to it, "
+     "oldest\n"
+     "first: who, when_ms, what, route, id, changes. The last one says how far it is. A table on a terminal, else one "
+     "JSON\n"
+     "document a line. Exits with 3 if there is none.\n",
+     "  ferry trail 7f3a0c.1\n"
+     "  ferry trail 7f3a0c.1 | tail -1 | jq -r .what        its status\n",
+     {common, ask, list},
+     cli_trail_run,
+     0},
+    {"notify",
+     "QUEUE STATUS PAYLOAD",
+     "tell a queue how a step of a workflow ended",
+     "Publishes {\"status\": STATUS, \"payload\": PAYLOAD, \"workflow\": NAME} on the topic QUEUE. PAYLOAD is JSON, "
+     "else the\n"
+     "text itself.\n",
+     "  ferry notify results Succeeded '{\"files\":3}'\n"
+     "  ferry notify results Failed \"$(tail -1 log)\" --workflow nightly\n",
+     {common, notify},
+     cli_notify_run,
+     CLI_PUBLISH},
+    {"send-files",
+     "DIR TOPIC",
+     "publish each file of a directory",
+     "Publishes an event for each file in DIR, in the order of their names: {NAME: content}, a string if it is UTF-8,\n"
+     "else bytes. Of a file over the limit nothing is sent, the others are; the exit status is then 2. Hidden files "
+     "and\n"
+     "directories are left out.\n",
+     "  ferry send-files ./results workflow.results\n"
+     "  ferry send-files ./results workflow.results --correlation \"$WORKFLOW\" --key \"$WORKFLOW\"\n",
+     {common, send_files},
+     cli_send_files_run,
+     CLI_PUBLISH},
     {"dead list",
-     "[SERVICE]",
+     "[SERVICE | TOPIC/GROUP]",
      "messages that were given up",
-     "Lists dead letters: no-wait messages whose handler failed every attempt, or rejected them.\n"
-     "A table on a terminal, else one JSON document a line.\n",
+     "Lists dead letters: no-wait messages and events whose handler failed every attempt, or rejected them. Those of\n"
+     "events stand under TOPIC/GROUP. A table on a terminal, else one JSON document a line.\n",
      "  ferry dead list\n"
+     "  ferry dead list order/mailer\n"
      "  ferry dead list mail --limit 1000 | jq -r .id\n",
      {common, dead, dead_list},
      cli_dead_list,

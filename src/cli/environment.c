@@ -108,7 +108,8 @@ static void add_message(list *l, const ferry_request *req)
     cli_text within = {0};
 
     set(l, "FERRY_MSG_ROUTE", "%s", ferry_request_route(req));
-    set(l, "FERRY_MSG_VERB", "%s", verb_name(ferry_request_verb(req)));
+    if (ferry_request_verb(req) != 0)
+        set(l, "FERRY_MSG_VERB", "%s", verb_name(ferry_request_verb(req)));
     set(l, "FERRY_MSG_ID", "%s", id != NULL ? id : "");
     if (key != NULL && key[0] != '\0')
         set(l, "FERRY_MSG_KEY", "%s", key);

@@ -78,14 +78,19 @@ static void fail_with_complaint(ferry_request *req, const cli_child *c)
     cli_text_free(&safe);
 }
 
+static bool succeeded(const cli_child *c)
+{
+    return c->end == CLI_CHILD_EXITED && WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0;
+}
+
 static void answer(ferry_request *req, const cli_exec *exec, cli_child *c)
 {
     switch (c->end) {
     case CLI_CHILD_EXITED:
-        if (WIFEXITED(c->status) && WEXITSTATUS(c->status) == 0)
-            ferry_respond(req, read_answer(&c->output, c->input, exec->raw));
-        else
+        if (!succeeded(c))
             fail_with_complaint(req, c);
+        else if (exec->print == NULL)
+            ferry_respond(req, read_answer(&c->output, c->input, exec->raw));
         break;
     case CLI_CHILD_TOO_LONG:
         ferry_fail(req, "TIMEOUT", "the command was ended at the deadline");
@@ -116,9 +121,9 @@ static int64_t deadline_of(const ferry_request *req, int limit_ms)
     return cli_now_ms() + left;
 }
 
-void cli_exec_handle(ferry_request *req, void *arg)
+bool cli_exec_event(ferry_request *req, const cli_exec *exec)
 {
-    const cli_exec *exec = arg;
+    bool good = false;
     cli_text input = {0};
     cli_child c = {.input = &input, .output = {.max = OUTPUT_MAX}, .pass_on = !exec->quiet};
     char **environment = cli_environment(req, exec->url);
@@ -133,10 +138,19 @@ void cli_exec_handle(ferry_request *req, void *arg)
     } else {
         cli_child_run(&c, is_cancelled, req);
         answer(req, exec, &c);
+        good = succeeded(&c);
+        if (good && exec->print != NULL)
+            exec->print(&c.output, exec->print_arg);
     }
     cli_child_done(&c);
     cli_environment_free(environment);
     cli_text_free(&input);
+    return good;
+}
+
+void cli_exec_handle(ferry_request *req, void *exec)
+{
+    cli_exec_event(req, exec);
 }
 
 size_t cli_exec_running(void)

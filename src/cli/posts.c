@@ -100,7 +100,8 @@ static void report_window(posts *p, ferry_status flushed)
 static void await_drops(posts *p)
 {
     ferry_value *stats = ferry_stats(p->f);
-    long long failed = ferry_as_int(ferry_find(stats, "posts_failed"), 0);
+    long long failed =
+        ferry_as_int(ferry_find(stats, "posts_failed"), 0) + ferry_as_int(ferry_find(stats, "events_failed"), 0);
     struct timespec end;
 
     ferry_value_free(stats);
