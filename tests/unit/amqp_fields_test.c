@@ -68,6 +68,24 @@ TEST(a_call_comes_back_whole)
     ferry__frame_unref(f);
 }
 
+/* Given five milliseconds, and read a second later: that is too late, not five milliseconds from now. */
+TEST(what_comes_late_is_late)
+{
+    ferry__amqp_fields fields;
+    ferry_status why = FERRY_OK;
+    ferry__buf scratch = FERRY__BUF(1 << 20);
+    int64_t now_ms = ferry__now_ms();
+    ferry__frame *f = full(NULL, 0);
+    f->deadline_ms = now_ms + 5;
+    ferry__amqp_fields_write(&fields, f, "somewhere", now_ms);
+    ferry__frame *back = ferry__amqp_fields_read(&fields.p, FERRY__CALL, 1, now_ms + 1000, &scratch, &why);
+    CHECK_NOT_NULL(back);
+    CHECK_INT(back->deadline_ms, f->deadline_ms);
+    ferry__frame_unref(back);
+    ferry__frame_unref(f);
+    ferry__buf_done(&scratch);
+}
+
 /* A name the broker heeds, one of ours, or no map of strings at all: they travel as they are. */
 TEST(headers_that_would_collide)
 {

@@ -17,7 +17,10 @@ static const char VERB[] = "ferry-verb", KEY[] = "ferry-key", CORRELATION[] = "f
 static const char EVENT[] = "event"; /* the verb of what was published */
 static const char MSGPACK[] = "application/msgpack";
 
-enum { SHORT = 255 /* bytes in a short string of AMQP */ };
+enum {
+    SHORT = 255,       /* bytes in a short string of AMQP */
+    TRANSIT_MS = 10000 /* from the broker to here, at most, when this machine has much else to do */
+};
 
 /* ---- deadlines ------------------------------------------------------------------------------------------------------ */
 
@@ -474,7 +477,8 @@ static int64_t remaining(const amqp_basic_properties_t *p)
     return ms < 0 ? 0 : ms > INT32_MAX ? INT32_MAX : ms;
 }
 
-/* Believed only where it makes sense: a container may have been given a clock of its own. */
+/* Believed only where it makes sense: a container may have been given a clock of its own. What is past long ago does not: the broker
+ * would have dropped it. */
 static int64_t deadline(const reading *r, const amqp_basic_properties_t *p, int64_t now_ms)
 {
     char text[40] = "";
@@ -483,7 +487,7 @@ static int64_t deadline(const reading *r, const amqp_basic_properties_t *p, int6
         return now_ms + left;
     memcpy(text, r->until.bytes, r->until.len);
     long long until = strtoll(text + 9, NULL, 10);
-    bool ours = memcmp(text, boot, 8) == 0 && until <= now_ms + left && until >= now_ms - left;
+    bool ours = memcmp(text, boot, 8) == 0 && until <= now_ms + left && until >= now_ms - left - TRANSIT_MS;
     return ours ? until : now_ms + left;
 }
 
