@@ -185,25 +185,25 @@ CONFORMANCE_WITH(retry_later_and_deferred, .needs = "events")
     kit_close(s);
 }
 
-static ferry_request *volatile kept;
+static _Atomic(ferry_request *) kept;
 
 static void keep(ferry_request *event, void *arg)
 {
     (void)arg;
-    kept = ferry_defer(event);
+    atomic_store(&kept, ferry_defer(event));
 }
 
 CONFORMANCE_WITH(a_deferred_event_is_done_later, .needs = "events")
 {
     static heard h;
     ferry *s = kit_open(NULL), *p = kit_open(NULL);
-    kept = NULL;
+    atomic_store(&kept, NULL);
     CHECK_STATUS(ferry_subscribe(s, "order.*", keep, NULL, FERRY_SUBSCRIBE(.group = "g"), NULL), FERRY_OK);
     CHECK_STATUS(ferry_serve(s), FERRY_OK);
     CHECK_STATUS(ferry_wait_ready(s, KIT_SOON_MS), FERRY_OK);
     publish(p, "order.created", 1, NULL);
-    CHECK_SOON(kept != NULL, KIT_SOON_MS);
-    ferry_done(kept);
+    CHECK_SOON(atomic_load(&kept) != NULL, KIT_SOON_MS);
+    ferry_done(atomic_load(&kept));
     kit_close(s);
     s = listen_to("order.*", &h, FERRY_SUBSCRIBE(.group = "g"));
     publish(p, "order.created", 2, NULL);

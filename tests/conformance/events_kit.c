@@ -29,10 +29,11 @@ void hear(ferry_request *event, void *arg)
             ferry_fail(event, "Broken", "on purpose");
         return;
     }
-    int at = atomic_fetch_add(&h->total, 1);
+    int at = atomic_fetch_add(&h->begun, 1);
     if (at < HEARD_MAX)
-        h->order[at] = number;
+        atomic_store(&h->order[at], number);
     atomic_fetch_add(&h->times[number], 1);
+    atomic_fetch_add(&h->total, 1); /* last: it says that the others are there */
 }
 
 void heard_caught_up(ferry_subscription *s, void *arg)
