@@ -328,3 +328,23 @@ CONFORMANCE_WITH(one_router_for_calls_and_events, .needs = "events")
     kit_close(p);
     kit_close(s);
 }
+
+CONFORMANCE_WITH(other_names_on_the_broker, .needs = "events")
+{
+    static heard h;
+    const char *url = kit_url("", "names=order:order-eu,calc:calc-eu");
+    ferry *s = ferry_open(url, NULL), *p = ferry_open(url, NULL), *other = kit_open(NULL);
+    CHECK_STATUS(ferry_handle(s, "calc.echo", kit_echo, NULL, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_subscribe(s, "order.*", hear, &h, FERRY_SUBSCRIBE(.group = "g"), NULL), FERRY_OK);
+    CHECK_STATUS(ferry_serve(s), FERRY_OK);
+    CHECK_STATUS(ferry_wait_ready(s, KIT_SOON_MS), FERRY_OK);
+    publish(p, "order.created", 1, NULL);
+    KIT_INT(ferry_get(p, "calc.echo", ferry_int(5), NULL), 5);
+    CHECK_SOON(atomic_load(&h.total) == 1, KIT_SOON_MS);
+    KIT_ENDS(ferry_get(other, "calc.echo", ferry_int(5), NULL), FERRY_NO_SERVICE, FERRY_OUTCOME_NOT_SENT);
+    KIT_ENDS(ferry_get(other, "calc-eu.echo", ferry_int(5), NULL), FERRY_NOT_FOUND, FERRY_OUTCOME_NOT_EXECUTED);
+    CHECK_INT(kit_dead_count(p, "order/g"), 0);
+    kit_close(other);
+    kit_close(p);
+    kit_close(s);
+}

@@ -55,6 +55,17 @@ void ferry__admin_answered(ferry__link *l, ferry__admin *admin)
     ferry__waiter_poke(l, q->waiter);
 }
 
+const char *ferry__command_name(ferry__command *c, const char *key)
+{
+    const char *text = ferry_as_string(ferry_find(c->args, key), NULL);
+    size_t length = text ? strcspn(text, "/") : 0; /* a box is DOMAIN/GROUP */
+    if (!text)
+        return NULL;
+    const char *rest = text + length, *real = ferry__names_real(c->f->names, text, &length);
+    snprintf(c->name, sizeof c->name, "%.*s%s", (int)length, real, rest);
+    return c->name;
+}
+
 bool ferry__command_fail(ferry__command *c, ferry_status status, const char *why)
 {
     c->status = status;
@@ -198,8 +209,8 @@ static ferry_value *summary(const ferry_value *record)
 
 typedef struct listing {
     ferry_value *rows;
-    size_t       limit;
-    bool         more;
+    size_t limit;
+    bool more;
 } listing;
 
 static bool add_summary(ferry__command *c, const char *box, const ferry_value *record, void *arg)
@@ -379,7 +390,7 @@ static const struct {
 static void run(ferry__command *c, const char *name)
 {
     ferry__guess guess = {.word = name};
-    c->service = ferry_as_string(ferry_find(c->args, "service"), NULL);
+    c->service = ferry__command_name(c, "service");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         ferry__guess_try(&guess, commands[i].name);
         if (strcmp(commands[i].name, name) == 0) {

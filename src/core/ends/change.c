@@ -92,7 +92,8 @@ ferry_status ferry_publish_change(ferry *f, const ferry_change *change, const fe
 
 static ferry_value *borrow(const ferry_value *map, const char *key)
 {
-    return (ferry_value *)(uintptr_t)ferry_find(map, key); /* the struct serves both ways; the header says it is borrowed */
+    return (ferry_value *)(uintptr_t)ferry_find(map,
+                                                key); /* the struct serves both ways; the header says it is borrowed */
 }
 
 bool ferry_read_change(const ferry_value *data, ferry_change *to)

@@ -70,7 +70,7 @@ static ferry_value *describe(ferry_request *req)
 
 static const char *reason(const ferry_request *req)
 {
-    return req->rejected                          ? "rejected"
+    return req->rejected                            ? "rejected"
            : req->verdict == FERRY_NOT_FOUND        ? "no route"
            : req->verdict == FERRY_VERB_NOT_ALLOWED ? "no verb"
            : req->verdict == FERRY_BAD_DATA         ? "bad data"

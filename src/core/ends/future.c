@@ -105,7 +105,9 @@ static ferry_status peer_named(ferry *f, ferry__lane lane, const char *name, siz
 
 static ferry_status peer_of(ferry *f, const ferry__orders *o, ferry__peer **peer, char *why)
 {
-    return peer_named(f, lane_of(o->kind), o->route, ferry__route_service(o->route), peer, why);
+    size_t length = ferry__route_service(o->route);
+    const char *name = ferry__names_real(f->names, o->route, &length);
+    return peer_named(f, lane_of(o->kind), name, length, peer, why);
 }
 
 /* The only worker waits for itself, unless another server of that name is quick: it ends by the deadline, and this says why. */

@@ -24,7 +24,7 @@ static ferry_status read_environment(ferry_options *o, char *why)
               message = (long long)o->max_message;
     const struct {
         const char *name, *variable;
-        long long   most, *value;
+        long long most, *value;
     } fields[] = {{"timeout_ms", "FERRY_TIMEOUT_MS", INT32_MAX, &timeout},
                   {"close_ms", "FERRY_CLOSE_MS", INT32_MAX, &close},
                   {"workers", "FERRY_WORKERS", 1024, &workers},
@@ -94,7 +94,7 @@ static ferry_status connect_link(ferry *f, const char *url, char *why)
         ferry__why(why, "no random numbers from the system");
         return FERRY_INTERNAL;
     }
-    status = ferry__settings_read(&config, &f->link, &f->url, why);
+    status = ferry__settings_read(&config, &f->names, &f->link, &f->url, why);
     if (status == FERRY_OK)
         status = ferry__link_open(&f->link, &f->url, &config, ferry__core_settings, why);
     if (status != FERRY_OK)
@@ -130,6 +130,7 @@ static void free_texts(ferry *f)
     ferry__url_done(&f->url);
     ferry__free(f->name);
     ferry__free(f->source);
+    ferry__names_done(f->names);
     ferry__router_done(&f->router);
     ferry__serve_done(f);
 }

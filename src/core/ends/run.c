@@ -14,9 +14,9 @@
 #include <string.h>
 
 enum {
-    AHEAD_NS = 2000000,   /* how much work we hold ahead: two milliseconds of it */
+    AHEAD_NS = 2000000, /* how much work we hold ahead: two milliseconds of it */
     WINDOW_MAX = 512,
-    NO_MEMORY_MS = 1000,  /* before a post is tried again whose dead letter could not be made */
+    NO_MEMORY_MS = 1000, /* before a post is tried again whose dead letter could not be made */
     BACKOFF_MAX_MS = 3600000
 };
 

@@ -58,8 +58,9 @@ static ferry__service *make_service(ferry *f, const char *name, size_t length)
     return s;
 }
 
-ferry_status ferry__serve_name(ferry *f, const char *name, size_t length)
+ferry_status ferry__serve_name(ferry *f, const char *route, size_t length)
 {
+    const char *name = ferry__names_real(f->names, route, &length);
     ferry__service *s = f->services;
     while (s && (strncmp(s->name, name, length) != 0 || s->name[length]))
         s = s->next;
@@ -284,7 +285,8 @@ static bool take_out(ferry *f, ferry_request *req)
 {
     if (req->state == FERRY__RESTING)
         return ferry__subscription_unrest(req);
-    if (req->state != FERRY__QUEUED || atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
+    if (req->state != FERRY__QUEUED ||
+        atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
         return false;
     bool out = req->service->subscription && ferry__subscription_unstore(req->service->subscription, req);
     if (!out && !ferry__jobs_remove(&f->link.jobs, &req->job))

@@ -31,7 +31,7 @@ void ferry__serve_init(ferry *f);
 /* With the lock held. */
 ferry_status ferry__serve_begin(ferry *f);                          /* listens for all that is handled */
 void         ferry__serve_undo(ferry *f);                           /* serving could not begin */
-ferry_status ferry__serve_name(ferry *f, const char *name, size_t length); /* one more service */
+ferry_status ferry__serve_name(ferry *f, const char *route, size_t length); /* one more service: the first bytes of a route */
 ferry__service *ferry__serve_new(ferry *f, const char *name, size_t length); /* without sources; NULL: out of memory */
 ferry_status ferry__serve_listen(ferry *f, ferry__service *s);
 void         ferry__serve_unlisten(ferry *f, ferry__service *s);            /* and hands back what was not begun */

@@ -18,6 +18,9 @@ const ferry__setting ferry__core_settings[] = {
     {"done_window", FERRY__MS, "10m", 1, 86400000, NULL,
      "how long the id of a handled post is remembered, to drop duplicates"},
     {"done_ids", FERRY__NUMBER, "100000", 16, 100000000, NULL, "how many ids of handled posts are remembered"},
+    {"names", FERRY__TEXT, "", 0, 0, NULL,
+     "services and domains that have another name on the broker: order:orders-eu,stock:stock-2, or @FILE with a pair a "
+     "line"},
     {"keep", FERRY__MS, "7d", 1000, INT64_MAX / 2, NULL,
      "how long events are kept, of a domain that this program makes"},
     {"keep_bytes", FERRY__BYTES, "1g", 65536, INT64_MAX / 2, NULL, "how many bytes of events a domain keeps"},
@@ -26,7 +29,8 @@ const ferry__setting ferry__core_settings[] = {
     {NULL, FERRY__TEXT, NULL, 0, 0, NULL, NULL},
 };
 
-ferry_status ferry__settings_read(ferry__config *config, ferry__link *l, const ferry__url *url, char *why)
+ferry_status ferry__settings_read(ferry__config *config, ferry__name **names, ferry__link *l, const ferry__url *url,
+                                  char *why)
 {
     const ferry__setting *t = ferry__core_settings;
     config->ns = ferry__url_text(url, t, "ns");
@@ -44,5 +48,5 @@ ferry_status ferry__settings_read(ferry__config *config, ferry__link *l, const f
     config->durable = ferry__url_number(url, t, "durable") != 0;
     l->grace_ms = (int)ferry__url_number(url, t, "grace");
     l->refresh_ms = (int)ferry__url_number(url, t, "refresh");
-    return FERRY_OK;
+    return ferry__names_read(names, ferry__url_text(url, t, "names"), why);
 }

@@ -82,7 +82,9 @@ static void append_name(char *to, size_t size, const char *name)
 static char *make_box(const ferry *f, const char *pattern, const char *group)
 {
     char box[FERRY__ROUTE_MAX + GROUP_MAX + 4];
-    snprintf(box, sizeof box, "%.*s/%s", (int)ferry__route_service(pattern), pattern, group ? group : "@");
+    size_t length = ferry__route_service(pattern);
+    const char *domain = ferry__names_real(f->names, pattern, &length);
+    snprintf(box, sizeof box, "%.*s/%s", (int)length, domain, group ? group : "@");
     if (!group)
         append_name(box, strlen(box) + GROUP_MAX, f->name);
     return ferry__strdup(box);
@@ -154,10 +156,10 @@ static ferry__service *make_service(ferry *f, ferry_subscription *s)
         ferry__subscription_free(s);
         return NULL;
     }
-    size_t domain = ferry__route_service(s->wish.pattern);
+    size_t domain = strcspn(s->wish.box, "/");
     v->subscription = s;
     s->service = v;
-    memcpy(s->domain, s->wish.pattern, domain);
+    memcpy(s->domain, s->wish.box, domain);
     v->sources[FERRY__FIRST] = (ferry__source){.lane = FERRY__EVENTS, .name = s->domain, .wish = &s->wish, .owner = v};
     v->sources[FERRY__SECOND] = (ferry__source){.lane = FERRY__POSTS, .name = v->name, .owner = v};
     v->count = s->wish.group ? 2 : 1;

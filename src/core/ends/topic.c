@@ -10,7 +10,7 @@
 /* Of args: "name", or what the tool calls it. */
 static const char *domain_of(ferry__command *c, const char *key)
 {
-    const char *name = ferry_as_string(ferry_find(c->args, key), NULL);
+    const char *name = ferry__command_name(c, key);
     if (name && !strchr(name, '.') && ferry__route_check(name, NULL) == FERRY_OK)
         return name;
     ferry__why(c->why, "%s: expected a domain, the first segment of a route: 1 to %d of A-Z a-z 0-9 _ -", key,
