@@ -191,8 +191,7 @@ CONFORMANCE_WITH(workers_in_order_for_each_event_key, .needs = "events")
     CHECK_STATUS(ferry_flush(p, KIT_SOON_MS), FERRY_OK);
     CHECK_SOON(atomic_load(&h.total) >= EVENTS, KIT_SOON_MS);
     check_each_once(&h, 0, EVENTS);
-    for (int i = 0; i < EVENTS;
-         i++) { /* order[] is written after the handler's count, so nearly in order: by key it is exact */
+    for (int i = 0; i < EVENTS; i++) {
         int key = h.order[i] % KEYS;
         CHECK_INT(h.order[i] / KEYS, next[key]);
         next[key]++;

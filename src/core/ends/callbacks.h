@@ -17,9 +17,9 @@ typedef struct ferry__callback {
 typedef struct ferry__callbacks {
     ferry__list queue;
     ferry__bell bell;
-    pthread_t thread;
-    bool runs, quit;
-    size_t running; /* taken and not ended */
+    pthread_t   thread;
+    bool        runs, quit;
+    size_t      running; /* taken and not ended */
 } ferry__callbacks;
 
 void ferry__callbacks_init(ferry__callbacks *c);

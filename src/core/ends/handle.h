@@ -15,35 +15,35 @@
 enum { FERRY__CANCELS_KEPT = 32 };
 
 struct ferry {
-    ferry__link link; /* first */
+    ferry__link   link; /* first */
     atomic_size_t refs;
-    unsigned forks;      /* ferry__fork_count() at open */
-    ferry_status broken; /* INVALID or NO_MEMORY: nothing works, and problem says why */
-    char problem[FERRY_WHY_SIZE];
-    ferry__url url;
-    char *name, *source, *ns;
-    ferry__name *names; /* on the broker, where they differ */
-    int timeout_ms, close_ms;
-    size_t workers, max_message;
+    unsigned      forks;  /* ferry__fork_count() at open */
+    ferry_status  broken; /* INVALID or NO_MEMORY: nothing works, and problem says why */
+    char          problem[FERRY_WHY_SIZE];
+    ferry__url    url;
+    char         *name, *source, *ns;
+    ferry__name  *names; /* on the broker, where they differ */
+    int           timeout_ms, close_ms;
+    size_t        workers, max_message;
     ferry_drop_fn *on_drop;
-    void *arg;
+    void          *arg;
 
-    atomic_bool stopping;         /* ferry_stop: also from a signal handler */
-    atomic_int stoppers;          /* threads inside ferry_stop */
-    bool draining, quiet, closed; /* quiet: drained, and said so */
-    bool serving;
+    atomic_bool   stopping; /* ferry_stop: also from a signal handler */
+    atomic_int    stoppers; /* threads inside ferry_stop */
+    bool          draining, quiet, closed; /* quiet: drained, and said so */
+    bool          serving;
     ferry__router router;
     struct ferry__service *services;
-    size_t ended; /* subscriptions that wait to be freed */
+    size_t        ended;    /* subscriptions that wait to be freed */
     ferry__source replies;
-    ferry__list requests; /* received and not finished */
-    size_t deferred;
-    ferry__id cancels[FERRY__CANCELS_KEPT]; /* of calls that are not here (yet) */
-    size_t cancels_count;
-    size_t window;          /* frames we hold or may be handed, a source */
-    bool stuck;             /* all workers are in long handlers: nothing is asked for that would wait behind them */
-    ferry__timer long_look; /* is a handler long while messages wait behind it? */
-    uint64_t handler_ns;    /* moving average */
+    ferry__list   requests; /* received and not finished */
+    size_t        deferred;
+    ferry__id     cancels[FERRY__CANCELS_KEPT]; /* of calls that are not here (yet) */
+    size_t        cancels_count;
+    size_t        window;     /* frames we hold or may be handed, a source */
+    bool          stuck;      /* all workers are in long handlers: nothing is asked for that would wait behind them */
+    ferry__timer  long_look;  /* is a handler long while messages wait behind it? */
+    uint64_t      handler_ns; /* moving average */
     ferry__callbacks callbacks;
 };
 

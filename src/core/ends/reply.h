@@ -5,15 +5,15 @@
 #include "wire/frame.h"
 
 struct ferry_reply {
-    ferry_status status;
+    ferry_status  status;
     ferry_outcome outcome;
-    ferry__frame *frame; /* the answer, whose bytes data borrows; NULL: it ended here */
-    ferry_value *data, *headers;
-    ferry_value *list;   /* the decoded errors, which `errors` borrows */
-    ferry_error *errors; /* error_count of them; &one for a local one */
-    size_t error_count;
-    ferry_error one;
-    char *why;
+    ferry__frame *frame;  /* the answer, whose bytes data borrows; NULL: it ended here */
+    ferry_value  *data, *headers;
+    ferry_value  *list;   /* the decoded errors, which `errors` borrows */
+    ferry_error  *errors; /* error_count of them; &one for a local one */
+    size_t        error_count;
+    ferry_error   one;
+    char         *why;
 };
 
 /* From an answer (takes it). */

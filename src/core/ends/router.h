@@ -11,25 +11,25 @@
 
 typedef struct ferry__handler {
     struct ferry__handler *next;
-    ferry_handler_fn *run;
-    void *arg;
-    unsigned verbs;
-    int attempts, backoff_ms;
-    double factor, jitter;  /* of the backoff */
-    size_t length, literal; /* of the route; of it before a star */
-    char route[];
+    ferry_handler_fn      *run;
+    void                  *arg;
+    unsigned               verbs;
+    int                    attempts, backoff_ms;
+    double                 factor, jitter; /* of the backoff */
+    size_t                 length, literal; /* of the route; of it before a star */
+    char                   route[];
 } ferry__handler;
 
 typedef struct ferry__guard {
     _Atomic(struct ferry__guard *) next;
-    ferry_guard_fn *run;
-    void *arg;
-    char route[];
+    ferry_guard_fn                *run;
+    void                          *arg;
+    char                           route[];
 } ferry__guard;
 
 typedef struct ferry__router {
-    ferry__handler *exact[256]; /* by hash of the route */
-    ferry__handler *patterns;   /* the most particular first */
+    ferry__handler        *exact[256]; /* by hash of the route */
+    ferry__handler        *patterns;   /* the most particular first */
     _Atomic(ferry__guard *) guards;
 } ferry__router;
 

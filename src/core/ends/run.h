@@ -7,6 +7,6 @@
 #include <ferry/ferry.h>
 
 bool ferry__run_ready(ferry_request *req); /* decodes; false: refused, to be finished */
-void ferry__run_request(ferry__job *job);  /* decode, guards, handler; then the end, unless it was deferred */
+void ferry__run_request(ferry__job *job); /* decode, guards, handler; then the end, unless it was deferred */
 
 #endif

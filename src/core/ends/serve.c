@@ -285,8 +285,7 @@ static bool take_out(ferry *f, ferry_request *req)
 {
     if (req->state == FERRY__RESTING)
         return ferry__subscription_unrest(req);
-    if (req->state != FERRY__QUEUED ||
-        atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
+    if (req->state != FERRY__QUEUED || atomic_load(&req->cancelled)) /* cancelled ones are skipped here: elsewhere they would run */
         return false;
     bool out = req->service->subscription && ferry__subscription_unstore(req->service->subscription, req);
     if (!out && !ferry__jobs_remove(&f->link.jobs, &req->job))

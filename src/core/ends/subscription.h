@@ -19,20 +19,20 @@
 enum { FERRY__STORE = 64 }; /* events kept ready for ferry_receive */
 
 struct ferry_subscription {
-    ferry *f;
+    ferry          *f;
     ferry__service *service;
-    ferry__wish wish; /* its texts are ours */
-    char domain[FERRY__ROUTE_MAX + 1];
+    ferry__wish     wish; /* its texts are ours */
+    char            domain[FERRY__ROUTE_MAX + 1];
     ferry__handler *handler; /* run NULL: pulled */
-    bool block_key, paused, ready, caught_up, ended;
-    ferry_status status; /* why it is broken */
-    char why[FERRY_WHY_SIZE];
+    bool            block_key, paused, ready, caught_up, ended;
+    ferry_status    status; /* why it is broken */
+    char            why[FERRY_WHY_SIZE];
     ferry_subscription_fn *on_caught_up, *on_lost;
-    void *arg;
+    void           *arg;
     ferry__callback told_caught_up, told_lost;
-    ferry__list store; /* pulled ones that nobody received yet, by job.node */
-    size_t stored, store_max;
-    ferry__list receivers; /* ferry__waiter by place */
+    ferry__list     store;     /* pulled ones that nobody received yet, by job.node */
+    size_t          stored, store_max;
+    ferry__list     receivers; /* ferry__waiter by place */
 };
 
 /* ferry_subscribe, its mistakes not noted for ferry_problem. Without the lock. */
