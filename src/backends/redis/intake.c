@@ -259,6 +259,14 @@ static redis__lane *lane_of(redis__pipe *p, const char *key)
     return NULL;
 }
 
+static void give_all_back(redis__pipe *p, ferry__frames *all)
+{
+    for (ferry__frame *f; (f = ferry__frames_take(all));) {
+        redis__settle_op(p, (redis__receipt *)(uintptr_t)f->tag[0], REDIS__HAND_BACK);
+        ferry__frame_unref(f);
+    }
+}
+
 static void read_stream(redis__pipe *p, const redis__value *stream)
 {
     redis__lane *l = lane_of(p, redis__text(redis__at(stream, 0)));
@@ -271,7 +279,9 @@ static void read_stream(redis__pipe *p, const redis__value *stream)
         if (f)
             ferry__frames_add(&got, f);
     }
-    if (l)
+    if (l && l->lane == FERRY__CALLS && l->gave)
+        give_all_back(p, &got); /* read before older ones went back: in their order they come again */
+    else if (l)
         accept(p, l, &got, true);
 }
 
@@ -312,10 +322,16 @@ static void got_read(redis__pipe *p, redis__want *w, const redis__value *v)
         read_stream(p, redis__at(v, i));
 }
 
+/* Reading now would let new calls overtake those that we handed back. */
+static bool overtakes(const redis__lane *l)
+{
+    return l->lane == FERRY__CALLS && (l->taking || (l->gave && !(l->held_up && l->odd)));
+}
+
 static bool eligible(redis__pipe *p, redis__lane *l)
 {
     return redis__lane_source(l) && *credit_of(l) > 0 && !l->backlog.first && !l->checking && !l->orphans &&
-           (l->part == 0 || l->state == REDIS__LANE_READING) && redis__service_sure(p, l->service);
+           !overtakes(l) && (l->part == 0 || l->state == REDIS__LANE_READING) && redis__service_sure(p, l->service);
 }
 
 static size_t count_for(redis__pipe *p, int credit, size_t lanes)
@@ -475,8 +491,10 @@ static void taken(redis__pipe *p, redis__want *w, const redis__value *v)
     }
     int64_t more = redis__number(redis__at(v, 0));
     accept_taken(p, l, v);
-    l->hint = more != 0;
+    l->gave = l->gave || (more != 0 && l->lane == FERRY__CALLS);
+    l->hint = more != 0 || l->gave;
     l->held_up = more == 2;
+    p->work = p->work || (l->hint && !l->backlog.first); /* more of them, if there is credit */
     if (more == 0 && l->state == REDIS__LANE_CLAIMING)
         l->state = REDIS__LANE_READING;
 }
@@ -488,7 +506,7 @@ static void take(redis__pipe *p, redis__lane *l)
     int credit = *credit_of(l);
     snprintf(key, sizeof key, "%slease", l->service->prefix);
     l->taking = true;
-    l->hint = false;
+    l->hint = l->gave = false;
     l->look_ms = p->now_ms + p->look_ms;
     redis__call(p, REDIS__TAKE, 2, 6);
     redis__word(b, l->key);

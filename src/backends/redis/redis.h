@@ -139,6 +139,7 @@ struct redis__lane {
     bool              in_read; /* the outstanding read covers it */
     bool              taking;  /* a take-over is being answered */
     bool              hint;    /* somebody handed back: look */
+    bool              gave;    /* of the calls: it was we. What is older than all new ones is taken again before they are read */
     bool              orphans; /* what the group thinks we have has to be compared with what we have */
     int64_t           look_ms; /* next look for what dead servers had */
     char              key[REDIS__KEY];

@@ -60,6 +60,8 @@ void redis__receipt_free(redis__receipt *r)
 void redis__settle_op(redis__pipe *p, redis__receipt *r, redis__op op)
 {
     redis__lane *l = r->lane;
+    if (op == REDIS__HAND_BACK && l->lane == FERRY__CALLS)
+        l->gave = l->hint = true;
     r->op = (uint8_t)op;
     r->next = NULL;
     *l->ops_end = r;
