@@ -40,10 +40,11 @@ bool ferry__amqp_ring_room(ferry__amqp_ring *r)
     return r->top - r->base < r->size || ring_grow(r);
 }
 
+/* f NULL: nobody waits for its outcome. */
 void ferry__amqp_ring_add(ferry__amqp_ring *r, ferry__frame *f, ferry__target *target, ferry__amqp_kind kind)
 {
     *sent_at(r, r->top++) =
-        (ferry__amqp_sent){.frame = f, .target = target, .serial = f->id.serial, .kind = (uint8_t)kind};
+        (ferry__amqp_sent){.frame = f, .target = target, .serial = f ? f->id.serial : 0, .kind = (uint8_t)kind};
 }
 
 static void ring_advance(ferry__amqp_ring *r)
