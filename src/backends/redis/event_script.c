@@ -13,7 +13,8 @@
     "local function pred(x) local a,b=split(x) if b>0 then return int(a)..'-'..int(b-1) end\n" \
     "  if a==0 then return '0-0' end return int(a-1)..'-18446744073709551615' end\n" \
     "local function map(list) local m={} for j=1,#list,2 do m[list[j]]=list[j+1] end return m end\n" \
-    "local function groups(k) local l=redis.call('XINFO','GROUPS',k) for i=1,#l do l[i]=map(l[i]) end return l end\n" \
+    "local function groups(k) local l=redis.call('XINFO','GROUPS',k) for i=1,#l do l[i]=map(l[i]) end return l " \
+    "    end\n" \
     "local function about(make)\n" \
     "  local h=redis.call('HMGET',KEYS[1],'partitions','keep_ms','keep_bytes','born') h.made=0\n" \
     "  if not h[1] then if not make then return nil end\n" \
@@ -22,7 +23,8 @@
     "    redis.call('SADD',KEYS[2],ARGV[1]) end\n" \
     "  for i=1,3 do h[i]=tonumber(h[i]) end\n" \
     "  for p=0,h[1] do if redis.call('EXISTS',key(p))==0 then\n" \
-    "    redis.call('XGROUP','CREATE',key(p),'ferry','$','MKSTREAM') redis.call('XGROUP','DESTROY',key(p),'ferry') end end\n" \
+    "    redis.call('XGROUP','CREATE',key(p),'ferry','$','MKSTREAM') " \
+    "    redis.call('XGROUP','DESTROY',key(p),'ferry') end end\n" \
     "  return h end\n"
 
 /* -> {parts, keep_ms, keep_bytes, born, was it made} */
@@ -40,7 +42,8 @@
     "for p=0,n do local x=map(redis.call('XINFO','STREAM',key(p))) S[p]=x\n" \
     "  local gone=(x['entries-added'] or x.length)-x.length\n" \
     "  if gone>tonumber(redis.call('HGET',T,'gone:'..p) or 0) then\n" \
-    "    local f=x['first-entry'] redis.call('HSET',T,'gone:'..p,gone,'trimmed:'..p,f and pred(f[1]) or x['last-generated-id']) end\n" \
+    "    local f=x['first-entry'] redis.call('HSET',T,'gone:'..p,gone,'trimmed:'..p,f and pred(f[1]) or " \
+    "    x['last-generated-id']) end\n" \
     "  cut[p]=redis.call('HGET',T,'trimmed:'..p)\n" \
     "  if group~='' then local l=groups(key(p))\n" \
     "    for i=1,#l do if l[i].name==group then G[p]=l[i]['last-delivered-id'] any=true end end end end\n" \
@@ -61,7 +64,8 @@
     "  if any and not G[p] and not move then s='0-0' end\n" \
     "  if cut[p] and less(s,cut[p]) then s=cut[p] end\n" \
     "  if group~='' then\n" \
-    "    if not G[p] then redis.call('XGROUP','CREATE',key(p),group,s) redis.call('HDEL',T,'overtaken:'..p..':'..group)\n" \
+    "    if not G[p] then redis.call('XGROUP','CREATE',key(p),group,s) " \
+    "    redis.call('HDEL',T,'overtaken:'..p..':'..group)\n" \
     "    elseif move and moves[p] then redis.call('XGROUP','SETID',key(p),group,s)\n" \
     "    else s=G[p] end end\n" \
     "  r[#r+1]=s r[#r+1]=S[p].length>0 and last or '0-0' end\n" \
@@ -75,7 +79,8 @@
     "local S,me,G=KEYS[1],ARGV[1],ARGV[4]\n" \
     "if ARGV[2]~='0' and redis.call('HGET',KEYS[4],ARGV[2])~=ARGV[3]..' '..me then return -1 end\n" \
     "local i,ours,back=7,0,false\n" \
-    "local function words() local to,n={},tonumber(ARGV[i+3]) for j=1,n do to[j]=ARGV[i+3+j] end i=i+4+n return to end\n" \
+    "local function words() local to,n={},tonumber(ARGV[i+3]) for j=1,n do to[j]=ARGV[i+3+j] end i=i+4+n return " \
+    "    to end\n" \
     "local function later(id,delay,to)\n" \
     "  redis.call('ZADD',KEYS[2],string.format('%.0f',now+delay),cmsgpack.pack({id,ARGV[5],to}))\n" \
     "  redis.call('XACK',S,G,id) end\n" \
@@ -83,7 +88,8 @@
     "  local p=redis.call('XPENDING',S,G,id,id,1) local yes=p[1] and p[1][2]==me if yes then ours=ours+1 end\n" \
     "  if op=='R' then local to=words() if yes then later(id,tonumber(x),to) end\n" \
     "  elseif op=='H' then local to=words() if yes then\n" \
-    "    if redis.call('XCLAIM',S,G,'back',0,id,'RETRYCOUNT',x,'JUSTID')[1] then back=true else later(id,0,to) end end\n" \
+    "    if redis.call('XCLAIM',S,G,'back',0,id,'RETRYCOUNT',x,'JUSTID')[1] then back=true else later(id,0,to) " \
+    "    end end\n" \
     "  else if yes then redis.call('XADD',KEYS[3],'*','id',x,'box',ARGV[i+3],'record',ARGV[i+4])\n" \
     "      redis.call('SADD',KEYS[6],ARGV[6]) redis.call('XACK',S,G,id) end i=i+5 end end\n" \
     "if back then redis.call('PUBLISH',KEYS[5],'back') end\n" \
@@ -96,8 +102,10 @@
     "local function note(p,id,count)\n" \
     "  redis.call('HSET',T,'trimmed:'..p,id) redis.call('HINCRBY',T,'gone:'..p,count)\n" \
     "  local l=groups(key(p)) for i=1,#l do local g,last=l[i].name,l[i]['last-delivered-id']\n" \
-    "    if less(last,id) then redis.call('HSET',T,'overtaken:'..p..':'..g,last) redis.call('XGROUP','DESTROY',key(p),g) end end end\n" \
-    "local function weigh(list) local b=0 for i=1,#list do b=b+32 local f=list[i][2] for j=1,#f do b=b+#f[j]+2 end end return b end\n" \
+    "    if less(last,id) then redis.call('HSET',T,'overtaken:'..p..':'..g,last) " \
+    "    redis.call('XGROUP','DESTROY',key(p),g) end end end\n" \
+    "local function weigh(list) local b=0 for i=1,#list do b=b+32 local f=list[i][2] for j=1,#f do b=b+#f[j]+2 " \
+    "    end end return b end\n" \
     "if h[2]>0 then local cut='('..int(now-h[2])..'-0'\n" \
     "  for p=0,n do local last=redis.call('XREVRANGE',key(p),cut,'-','COUNT',1)\n" \
     "    if last[1] then note(p,last[1][1],redis.call('XTRIM',key(p),'MINID','=',string.sub(cut,2))) end end end\n" \
@@ -134,10 +142,12 @@
     "  for i=1,#l do local g=l[i] if ARGV[6]=='' or ARGV[6]==g.name then\n" \
     "    local x=of[g.name] if not x then x={lag=0,at=''} of[g.name]=x names[#names+1]=g.name end\n" \
     "    local lag=behind(k,g['last-delivered-id'],20) or g.lag x.lag=x.lag and lag and x.lag+lag+g.pending\n" \
-    "    local first=redis.call('XPENDING',k,g.name,'-','+',1)[1] local id=first and pred(first[1]) or g['last-delivered-id']\n" \
+    "    local first=redis.call('XPENDING',k,g.name,'-','+',1)[1] local id=first and pred(first[1]) or " \
+    "    g['last-delivered-id']\n" \
     "    if id~='0-0' then x.at=x.at..(x.at=='' and '' or ',')..p..':'..id end end end end\n" \
     "local r={h[1],h[2],h[3],events,rest or -1}\n" \
-    "for i=1,#names do local g=names[i] local x=of[g] r[#r+1]=g r[#r+1]=x.lag or -1 r[#r+1]=x.at=='' and '-' or x.at\n" \
+    "for i=1,#names do local g=names[i] local x=of[g] r[#r+1]=g r[#r+1]=x.lag or -1 r[#r+1]=x.at=='' and '-' or " \
+    "    x.at\n" \
     "  r[#r+1]=redis.call('ZCOUNT',ARGV[5]..':{'..ARGV[1]..'/'..g..'}:up',int(now),'+inf') end\n" \
     "return r"
 
@@ -155,7 +165,8 @@
     "for p=0,h[1] do local k=key(p) c=c+redis.call('XLEN',k)\n" \
     "  if ARGV[5]=='delete' then redis.call('UNLINK',k)\n" \
     "  else local l=groups(k) redis.call('HINCRBY',KEYS[1],'gone:'..p,redis.call('XTRIM',k,'MAXLEN','=',0))\n" \
-    "    for i=1,#l do redis.call('XGROUP','DESTROY',k,l[i].name) redis.call('XGROUP','CREATE',k,l[i].name,'$') end end end\n" \
+    "    for i=1,#l do redis.call('XGROUP','DESTROY',k,l[i].name) redis.call('XGROUP','CREATE',k,l[i].name,'$') " \
+    "    end end end\n" \
     "if ARGV[5]~='delete' then return c end\n" \
     "redis.call('UNLINK',KEYS[1]) redis.call('SREM',KEYS[2],ARGV[1]) return 1"
 
@@ -163,7 +174,8 @@
 #define AGAIN \
     "local seen,to,pages={},'+',0\n" \
     "while pages<40 do local page=redis.call('XREVRANGE',KEYS[1],to,ARGV[1],'COUNT',500) pages=pages+1\n" \
-    "  for i=1,#page do local id=string.match(page[i][2][2] or '','^%S+ %S+ %S+ %S+ (%S+)') if id then seen[id]=page[i][1] end end\n" \
+    "  for i=1,#page do local id=string.match(page[i][2][2] or '','^%S+ %S+ %S+ %S+ (%S+)') if id then " \
+    "    seen[id]=page[i][1] end end\n" \
     "  if #page<500 then break end to='('..page[#page][1] end\n" \
     "local r,i={},2\n" \
     "while i<=#ARGV do local id,n=ARGV[i],tonumber(ARGV[i+1])\n" \
