@@ -1,0 +1,201 @@
+/* events_survival.c - many events and a group whose members join, leave and are killed: each event is handled, those of a key first in
+ * order, and whatever is handled twice was with a member that was killed.
+ *
+ * Members append a line at the begin and at the end of each handler, each in one write, all of one length:
+ *     "begin 0000042 00012345\n"  "end   0000042 00012345\n"  (event, process) */
+#include "kit.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LINE = 23, KEYS = 64, PROCESSES = 256 };
+
+static const char *log_path(void)
+{
+    return test_text("%s/members.log", test_dir());
+}
+
+static void say(int fd, const char *what, int number)
+{
+    char line[64];
+    int length = snprintf(line, sizeof line, "%-5s %07d %08d\n", what, number, (int)getpid());
+    CHECK_INT(write(fd, line, (size_t)length), LINE);
+}
+
+static void handle(ferry_request *event, void *arg)
+{
+    int number = (int)ferry_as_int(ferry_request_data(event), -1);
+    say(*(int *)arg, "begin", number);
+    say(*(int *)arg, "end", number);
+}
+
+static int handle_and_run(ferry *f)
+{
+    static int fd;
+    fd = open(log_path(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    CHECK_STATUS(
+        ferry_subscribe(f, "work.*", handle, &fd, FERRY_SUBSCRIBE(.group = "crew", .from = FERRY_FROM_NEW), NULL),
+        FERRY_OK);
+    CHECK_STATUS(ferry_serve(f), FERRY_OK);
+    CHECK_STATUS(ferry_wait_ready(f, test_ms(30000)), FERRY_OK);
+    test_ready();
+    return ferry_run(f);
+}
+
+TEST_CHILD(event_member)
+{
+    (void)arg;
+    CHECK_INT(handle_and_run(kit_open(FERRY_OPTIONS(.close_ms = 20000))), 0);
+}
+
+/* ---- The account ---------------------------------------------------------------------------------------------------- */
+
+typedef struct account {
+    int    fd, events, done, again, unexplained, overtaken;
+    off_t  at;
+    int   *ended, *by;      /* for each event: times; the process that began it last */
+    int    next[KEYS];      /* of each key: the event that may begin first */
+    int    killed[PROCESSES], kills;
+} account;
+
+static void account_begin(account *a, int events)
+{
+    *a = (account){.events = events};
+    a->fd = open(log_path(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
+    a->ended = calloc((size_t)events, sizeof *a->ended);
+    a->by = calloc((size_t)events, sizeof *a->by);
+    CHECK(a->fd >= 0 && a->ended && a->by);
+    for (int i = 0; i < KEYS; i++)
+        a->next[i] = i;
+}
+
+static void account_end(account *a)
+{
+    close(a->fd);
+    free(a->ended);
+    free(a->by);
+}
+
+static bool was_killed(const account *a, int pid)
+{
+    for (int i = 0; i < a->kills; i++)
+        if (a->killed[i] == pid)
+            return true;
+    return false;
+}
+
+static void begins(account *a, int number, int pid)
+{
+    int before = a->by[number], key = number % KEYS;
+    if (!before && number != a->next[key]) {
+        a->overtaken++;
+        fprintf(stderr, "event %d of key %d began before event %d had\n", number, key, a->next[key]);
+    }
+    if (!before)
+        a->next[key] = number + KEYS;
+    a->again += before != 0;
+    if (before && !was_killed(a, before)) {
+        a->unexplained++;
+        fprintf(stderr, "event %d was with process %d, which was not killed, and again with %d\n", number, before, pid);
+    }
+    a->by[number] = pid;
+}
+
+static void read_line(account *a, const char *line)
+{
+    int number, pid;
+    CHECK_INT(sscanf(line + 6, "%d %d", &number, &pid), 2);
+    CHECK(number >= 0 && number < a->events);
+    if (line[0] == 'b')
+        begins(a, number, pid);
+    else
+        a->done += a->ended[number]++ == 0;
+}
+
+static bool read_more(account *a)
+{
+    char text[LINE * 1000 + 1];
+    ssize_t got;
+    while ((got = pread(a->fd, text, LINE * 1000, a->at)) >= LINE) {
+        got -= got % LINE;
+        text[got] = '\0';
+        for (const char *line = text; *line; line += LINE)
+            read_line(a, line);
+        a->at += got;
+    }
+    return a->done == a->events;
+}
+
+/* ---- Members come and go -------------------------------------------------------------------------------------------- */
+
+static pid_t join(void)
+{
+    pid_t pid = test_spawn(event_member, "");
+    test_wait_ready(pid);
+    return pid;
+}
+
+static void kill_one(account *a, pid_t *member)
+{
+    a->killed[a->kills++] = (int)*member; /* first: what it had may come again at once */
+    CHECK_INT(test_kill(*member, SIGKILL), 128 + SIGKILL);
+    *member = join();
+}
+
+static void let_one_leave(pid_t *member)
+{
+    CHECK_INT(test_kill(*member, SIGTERM), 0);
+    *member = join();
+}
+
+static void publish_some(ferry *p, int from, int to)
+{
+    for (int i = from; i < to; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "key%d", i % KEYS);
+        CHECK_STATUS(ferry_publish(p, "work.item", ferry_int(i), FERRY_EVENT(.key = key)), FERRY_OK);
+    }
+    CHECK_STATUS(ferry_flush(p, test_ms(60000)), FERRY_OK);
+}
+
+static void survive(int events, int rounds, int limit_ms)
+{
+    static account a;
+    ferry *p = kit_open(FERRY_OPTIONS(.timeout_ms = 100000));
+    pid_t members[3];
+    account_begin(&a, events);
+    for (int i = 0; i < 3; i++)
+        members[i] = join();
+    for (int r = 0; r < rounds; r++) {
+        int from = (int)((int64_t)events * r / rounds), to = (int)((int64_t)events * (r + 1) / rounds);
+        for (int i = from; i < to; i += 5000)
+            publish_some(p, i, i + 5000 < to ? i + 5000 : to);
+        if (r % 2 == 0)
+            kill_one(&a, &members[r % 3]);
+        else
+            let_one_leave(&members[r % 3]);
+        read_more(&a);
+    }
+    CHECK_SOON(read_more(&a), limit_ms);
+    printf("%d events, %d kills: %d handled again, %d of them without a kill; %d overtaken\n", events, a.kills, a.again,
+           a.unexplained, a.overtaken);
+    CHECK_INT(a.unexplained, 0);
+    CHECK_INT(a.overtaken, 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(test_kill(members[i], SIGTERM), 0);
+    kit_close(p);
+    account_end(&a);
+}
+
+CONFORMANCE_WITH(events_survive_members, .needs = "processes events", .limit_ms = 600000)
+{
+    if (test_long())
+        survive(test_can("expires") ? 100000 : 1000000, 30, 500000);
+    else
+        survive(10000, 4, 60000);
+}
