@@ -1,0 +1,270 @@
+/* history_test.c - the broker, the publisher and the subscribers are killed with -9 at random for a while, and the history is checked
+ * afterwards: every event whose publish was confirmed was handled, and none that was refused for certain.
+ *
+ * Every event carries a number that no other has. The publisher writes "i N" (invoked) before, then "o N" (ok), "f N" (failed: certainly
+ * not stored) or "u N" (unknown) behind the publish; a number without a second line is unknown, too. Subscribers write "g N" in the
+ * handler. One line, one write. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { LINE = 11, PUBLISHERS = 8, MOST = 4000000 };
+
+static int open_log(const char *name)
+{
+    int fd = open(test_text("%s/%s", test_dir(), name), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    return fd;
+}
+
+static void say(int fd, char what, int number)
+{
+    char line[32];
+    int length = snprintf(line, sizeof line, "%c %08d\n", what, number);
+    CHECK_INT(write(fd, line, (size_t)length), LINE);
+}
+
+static const char *url_of_case(void)
+{
+    return test_read(test_text("%s/url", test_dir()));
+}
+
+/* ---- The processes -------------------------------------------------------------------------------------------------- */
+
+typedef struct publisher {
+    ferry *f;
+    int    fd, next; /* numbers next, next + PUBLISHERS, … */
+} publisher;
+
+static void *publish_for_ever(void *arg)
+{
+    publisher *p = arg;
+    for (;; p->next += PUBLISHERS) {
+        say(p->fd, 'i', p->next);
+        ferry_status s = ferry_publish(p->f, "work.item", ferry_int(p->next),
+                                       FERRY_EVENT(.confirm = FERRY_CONFIRMED, .timeout_ms = 3000));
+        bool never = s == FERRY_OVERLOADED || s == FERRY_INVALID || s == FERRY_NO_MEMORY;
+        say(p->fd, s == FERRY_OK ? 'o' : never ? 'f' : 'u', p->next);
+    }
+    return NULL;
+}
+
+/* arg: the first number of this process. */
+TEST_CHILD(history_publisher)
+{
+    static publisher all[PUBLISHERS];
+    ferry *f = ferry_open(url_of_case(), NULL);
+    int fd = open_log("published"), first = atoi(arg);
+    test_ready();
+    for (int i = 0; i < PUBLISHERS; i++) {
+        pthread_t thread;
+        all[i] = (publisher){f, fd, first + i};
+        CHECK_INT(pthread_create(&thread, NULL, publish_for_ever, &all[i]), 0);
+    }
+    for (;;)
+        pause();
+}
+
+static void note(ferry_request *event, void *arg)
+{
+    say(*(int *)arg, 'g', (int)ferry_as_int(ferry_request_data(event), -1));
+}
+
+TEST_CHILD(history_subscriber)
+{
+    static int fd;
+    (void)arg;
+    ferry *f = ferry_open(url_of_case(), FERRY_OPTIONS(.workers = 2));
+    fd = open_log("handled");
+    CHECK_STATUS(ferry_subscribe(f, "work.*", note, &fd, FERRY_SUBSCRIBE(.group = "crew"), NULL), FERRY_OK);
+    CHECK_STATUS(ferry_serve(f), FERRY_OK);
+    test_ready();
+    ferry_run(f);
+}
+
+/* ---- The history ---------------------------------------------------------------------------------------------------- */
+
+typedef struct history {
+    char *told;  /* for each number: the last letter */
+    int  *times; /* handled */
+    int   confirmed, unknown, failed, missing, ghosts, again;
+} history;
+
+static void read_log(const char *name, history *h)
+{
+    char line[LINE + 1] = "";
+    int fd = open_log(name);
+    FILE *from = fdopen(fd, "r");
+    CHECK_NOT_NULL(from);
+    rewind(from);
+    while (fread(line, 1, LINE, from) == LINE) {
+        int number = atoi(line + 2);
+        CHECK(number >= 0 && number < MOST);
+        if (line[0] == 'g')
+            h->times[number]++;
+        else
+            h->told[number] = line[0];
+    }
+    fclose(from);
+}
+
+static void read_history(history *h)
+{
+    memset(h->told, 0, MOST);
+    memset(h->times, 0, MOST * sizeof *h->times);
+    h->confirmed = h->unknown = h->failed = h->missing = h->ghosts = h->again = 0;
+    read_log("published", h);
+    read_log("handled", h);
+    for (int i = 0; i < MOST; i++) {
+        h->confirmed += h->told[i] == 'o';
+        h->failed += h->told[i] == 'f';
+        h->unknown += h->told[i] == 'u' || h->told[i] == 'i';
+        h->missing += h->told[i] == 'o' && h->times[i] == 0;
+        h->ghosts += (h->told[i] == 'f' || h->told[i] == 0) && h->times[i] > 0;
+        h->again += h->times[i] > 1 ? h->times[i] - 1 : 0;
+    }
+}
+
+static bool none_missing(void *arg)
+{
+    history *h = arg;
+    int64_t end = test_now_ms() + 200; /* it reads all of both logs */
+    read_history(h);
+    while (h->missing > 0 && test_pause(end))
+        continue;
+    return h->missing == 0;
+}
+
+/* ---- The murderer --------------------------------------------------------------------------------------------------- */
+
+static int published;
+
+static pid_t start_publisher(void)
+{
+    pid_t pid = test_spawn(history_publisher, test_text("%d", published));
+    test_wait_ready(pid);
+    published += 100000; /* no two processes share a number */
+    return pid;
+}
+
+static pid_t start_subscriber(void)
+{
+    pid_t pid = test_spawn(history_subscriber, "");
+    test_wait_ready(pid);
+    return pid;
+}
+
+static void brokers(const char *what, const char *name)
+{
+    test_output o = test_sh("%s/tools/brokers --dir '%s/set' --safe %s %s", test_root(), test_dir(), what, name);
+    if (o.code != 0)
+        FAIL("brokers %s %s: %s%s", what, name, o.out, o.err);
+}
+
+static void rest(int ms)
+{
+    for (int64_t end = test_now_ms() + ms; test_pause(end);)
+        continue;
+}
+
+static unsigned dice; /* the same kills in every run */
+
+static unsigned throw_dice(unsigned below)
+{
+    dice = dice * 1103515245u + 12345u;
+    return (dice >> 16) % below;
+}
+
+static void kill_somebody(const char *broker, pid_t *publisher_pid, pid_t subscribers[2])
+{
+    unsigned who = throw_dice(broker ? 4 : 3);
+    if (who == 3) {
+        brokers("kill", broker);
+        rest(200 + (int)throw_dice(1500));
+        brokers("start", broker);
+    } else if (who == 2) {
+        CHECK_INT(test_kill(*publisher_pid, SIGKILL), 128 + SIGKILL);
+        *publisher_pid = start_publisher();
+    } else {
+        CHECK_INT(test_kill(subscribers[who], SIGKILL), 128 + SIGKILL);
+        subscribers[who] = start_subscriber();
+    }
+}
+
+static void murder(const char *broker, int ms)
+{
+    pid_t subscribers[2] = {start_subscriber(), start_subscriber()};
+    rest(1000); /* the group is there before the first event */
+    pid_t publisher_pid = start_publisher();
+    int kills = 0;
+    for (int64_t end = test_now_ms() + ms; test_now_ms() < end && published < MOST - 200000; kills++) {
+        rest(500 + (int)throw_dice(1500));
+        kill_somebody(broker, &publisher_pid, subscribers);
+    }
+    CHECK_INT(test_kill(publisher_pid, SIGKILL), 128 + SIGKILL);
+    history h = {.told = calloc(MOST, 1), .times = calloc(MOST, sizeof *h.times)};
+    CHECK(h.told && h.times);
+    bool good = test_wait_for(none_missing, &h, 120000);
+    printf("%d kills: %d confirmed, %d unknown, %d failed; %d missing, %d handled again, %d that were refused\n", kills,
+           h.confirmed, h.unknown, h.failed, h.missing, h.again, h.ghosts);
+    for (int i = 0, shown = 0; i < MOST && !good && shown < 10; i++)
+        if (h.told[i] == 'o' && h.times[i] == 0)
+            fprintf(stderr, "event %d was confirmed and never handled (%d)\n", i, ++shown);
+    CHECK_INT(h.missing, 0);
+    CHECK_INT(h.ghosts, 0);
+    CHECK(h.confirmed > 0);
+    free(h.told);
+    free(h.times);
+}
+
+static void history_over(const char *broker, const char *url)
+{
+    dice = 42;
+    test_write(test_text("%s/url", test_dir()), url);
+    murder(broker, test_long() ? 300000 : 8000);
+    if (broker)
+        brokers("stop", broker);
+}
+
+TEST_WITH(file_history, .limit_ms = 900000)
+{
+    history_over(NULL, test_text("file:%s/ferry.db", test_dir()));
+}
+
+#if defined(FERRY_WITH_REDIS) || defined(FERRY_WITH_AMQP) || defined(FERRY_WITH_KAFKA)
+static const char *start_broker(const char *name)
+{
+    brokers("start", name);
+    test_output o = test_sh("%s/tools/brokers --dir '%s/set' urls %s", test_root(), test_dir(), name);
+    const char *url = strstr(o.out, "FERRY_URL=");
+    CHECK_NOT_NULL(url);
+    url += strlen("FERRY_URL=");
+    return test_text("%.*s", (int)strcspn(url, "\n"), url);
+}
+#endif
+
+#ifdef FERRY_WITH_REDIS
+TEST_WITH(redis_history, .limit_ms = 900000)
+{
+    history_over("redis", test_text("%s/?lease=500ms&look=100ms", start_broker("redis")));
+}
+#endif
+
+#ifdef FERRY_WITH_AMQP
+TEST_WITH(amqp_history, .limit_ms = 900000)
+{
+    history_over("amqp", start_broker("amqp"));
+}
+#endif
+
+#ifdef FERRY_WITH_KAFKA
+TEST_WITH(kafka_history, .limit_ms = 900000)
+{
+    history_over("kafka", start_broker("kafka"));
+}
+#endif
