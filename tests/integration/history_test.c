@@ -59,7 +59,7 @@ TEST_CHILD(history_publisher)
 {
     static publisher all[PUBLISHERS];
     ferry *f = ferry_open(url_of_case(), NULL);
-    int fd = open_log("published"), first = atoi(arg);
+    int fd = open_log("published"), first = (int)strtol(arg, NULL, 10);
     test_ready();
     for (int i = 0; i < PUBLISHERS; i++) {
         pthread_t thread;
@@ -103,7 +103,7 @@ static void read_log(const char *name, history *h)
     CHECK_NOT_NULL(from);
     rewind(from);
     while (fread(line, 1, LINE, from) == LINE) {
-        int number = atoi(line + 2);
+        int number = (int)strtol(line + 2, NULL, 10);
         CHECK(number >= 0 && number < MOST);
         if (line[0] == 'g')
             h->times[number]++;
