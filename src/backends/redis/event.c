@@ -81,8 +81,8 @@ void redis__reader_nudge(redis__pipe *p, redis__conn *c)
 /* COUNT of a read is per stream: as if the streams that had something the last time will have it again. */
 size_t redis__read_count(const redis__pipe *p, size_t wanted, size_t lively)
 {
-    enum { BIG = 32 << 20, MOST = 4096 };
-    size_t most = BIG / (p->biggest + 1024), count = wanted / (lively ? lively : 1);
+    enum { BIG = 8 << 20, MOST = 4096, FIRST = 64 };
+    size_t most = p->biggest ? BIG / (p->biggest + 1024) : FIRST, count = wanted / (lively ? lively : 1);
     count = count > most ? most : count;
     return count < 1 ? 1 : count > MOST ? MOST : count;
 }

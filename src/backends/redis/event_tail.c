@@ -396,13 +396,27 @@ static bool overtaken(redis__tail *t, const redis__value *trimmed)
     return false;
 }
 
+static void refused(redis__pipe *p, redis__tail *t, const redis__value *v)
+{
+    bool later;
+    char why[FERRY_WHY_SIZE];
+    ferry_status status = redis__error_status(v, &later);
+    ferry__why(why, "Redis says: %.150s (a broadcast needs the rights multi, exec, hmget, xread)", v->text);
+    if (redis__is_error(v, "UNBLOCKED"))
+        return; /* a stream was deleted: looked at again */
+    if (later)
+        redis__link_fail(p, status, "%s", why);
+    else
+        tell_broken(p, t, status, why);
+}
+
 static bool current(redis__pipe *p, redis__tail *t, redis__want *w, const redis__value *v)
 {
     t->conn->reading = t->conn->nudged = false;
-    if (v && v->type == REDIS__ERROR && !redis__is_error(v, "UNBLOCKED"))
-        redis__link_fail(p, FERRY_UNAVAILABLE, "Redis says: %.200s", v->text);
-    return v && v->type != REDIS__ERROR && w->number == t->start.number && t->start.there && !t->start.broken &&
-           t->source;
+    bool good = v && w->number == t->start.number && t->start.there && !t->start.broken && t->source;
+    if (good && v->type == REDIS__ERROR)
+        refused(p, t, v);
+    return good && v->type != REDIS__ERROR;
 }
 
 static void got_blocked(redis__pipe *p, redis__want *w, const redis__value *v)
