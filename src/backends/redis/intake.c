@@ -86,6 +86,13 @@ static void unreadable(redis__pipe *p, redis__lane *l, const char *id)
     redis__settle_op(p, r, REDIS__DROP);
 }
 
+/* There was no memory for it: it is pending under our name, and nobody here knows it. */
+static void forgotten(redis__pipe *p, redis__lane *l)
+{
+    l->orphans = true;
+    p->work = true;
+}
+
 ferry__frame *redis__lane_entry(redis__pipe *p, redis__lane *l, const char *id, const redis__value *fields,
                                 uint32_t count)
 {
@@ -95,6 +102,8 @@ ferry__frame *redis__lane_entry(redis__pipe *p, redis__lane *l, const char *id, 
     ferry__frame *f = redis__wire_read(fields, p->now_ms, p->now_ms + p->clock_ms - (int64_t)ms, &why);
     if (!f && why == FERRY_PROTOCOL)
         unreadable(p, l, id);
+    else if (!f && why == FERRY_NO_MEMORY)
+        forgotten(p, l);
     if (!f)
         return NULL;
     f->partition = l->part;
@@ -102,6 +111,7 @@ ferry__frame *redis__lane_entry(redis__pipe *p, redis__lane *l, const char *id, 
     f->maybe = count > 0;
     redis__receipt *r = redis__receipt_new(p, l, f);
     if (!r) {
+        forgotten(p, l);
         ferry__frame_unref(f);
         return NULL;
     }
