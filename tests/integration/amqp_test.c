@@ -44,7 +44,7 @@ static void slow(ferry_request *req, void *arg)
 TEST_WITH(heartbeats_whatever_happens, .limit_ms = 120000)
 {
     const char *address = amqp_start();
-    amqp_more = "queue=classic&heartbeat=1s";
+    amqp_more = test_text("queue=classic&heartbeat=%dms", test_ms(1000));
     ferry *s = amqp_ready(address), *c = amqp_ready(address), *idle = amqp_ready(address);
     CHECK_STATUS(ferry_handle(s, "calc.slow", slow, s, NULL), FERRY_OK);
     CHECK_STATUS(ferry_serve(s), FERRY_OK);
@@ -136,13 +136,13 @@ TEST_WITH(who_may_not_is_denied, .limit_ms = 120000)
 {
     const char *address = amqp_start();
     ferry *f = amqp_open("amqp://ferry:wrong@%s/ferry", address);
-    CHECK_STATUS(ferry_wait_ready(f, 3000), FERRY_DENIED);
+    CHECK_STATUS(ferry_wait_ready(f, test_ms(AMQP_SOON_MS)), FERRY_DENIED);
     ferry_close(f);
     f = amqp_open("amqp://ferry:secret@%s/elsewhere", address); /* a virtual host that is not there */
-    CHECK_STATUS(ferry_wait_ready(f, 3000), FERRY_DENIED);
+    CHECK_STATUS(ferry_wait_ready(f, test_ms(AMQP_SOON_MS)), FERRY_DENIED);
     ferry_close(f);
     f = amqp_open("amqp://nobody:secret@%s/ferry", address); /* may log in, and nothing else */
-    CHECK_STATUS(ferry_wait_ready(f, 3000), FERRY_DENIED);
+    CHECK_STATUS(ferry_wait_ready(f, test_ms(AMQP_SOON_MS)), FERRY_DENIED);
     ferry_close(f);
     amqp_ctl("add_user reader secret");
     amqp_ctl("set_permissions -p ferry reader '^ferry[.]' '^ferry[.]' '.*'"); /* no writing to the default exchange */

@@ -4,8 +4,8 @@
 static ferry_status tls(const char *host, const char *login, const char *more)
 {
     const char *port = strchr(amqp_tls_address(), ':');
-    ferry *f = amqp_open("amqps://%s%s%s/ferry?connect=3s&%s", login, host, port, more);
-    ferry_status status = ferry_wait_ready(f, 2000);
+    ferry *f = amqp_open("amqps://%s%s%s/ferry?connect=10s&%s", login, host, port, more);
+    ferry_status status = ferry_wait_ready(f, test_ms(AMQP_SOON_MS));
     ferry_close(f);
     return status;
 }
