@@ -1,18 +1,26 @@
 /* events_survival.c - many events and a group whose members join, leave and are killed: each event is handled, those of a key first in
- * order, and whatever is handled twice was with a member that was killed.
+ * order, and whatever is handled twice was with a member that was killed, or that the machine kept from running for longer than its
+ * lease: to the others it was dead, too. Each member watches its own clock for that.
  *
  * Members append a line at the begin and at the end of each handler, each in one write, all of one length:
  *     "begin 0000042 00012345\n"  "end   0000042 00012345\n"  (event, process) */
 #include "kit.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE = 23, KEYS = 64, PROCESSES = 256 };
+enum {
+    LINE = 23,
+    KEYS = 64,
+    PROCESSES = 256,
+    SHOWN = 10,
+    LATE_MS = 150 /* of the 500 of a lease that the tests set */
+};
 
 static const char *log_path(void)
 {
@@ -33,11 +41,24 @@ static void handle(ferry_request *event, void *arg)
     say(*(int *)arg, "end", number);
 }
 
+static void *watch_the_clock(void *arg)
+{
+    for (int64_t before = test_now_ms(), now;; before = now) {
+        test_pause(INT64_MAX);
+        now = test_now_ms();
+        if (now - before > LATE_MS)
+            say(*(int *)arg, "late", 0);
+    }
+    return NULL;
+}
+
 static int handle_and_run(ferry *f)
 {
     static int fd;
     fd = open(log_path(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     CHECK(fd >= 0);
+    pthread_t watch;
+    CHECK_INT(pthread_create(&watch, NULL, watch_the_clock, &fd), 0);
     CHECK_STATUS(
         ferry_subscribe(f, "work.*", handle, &fd, FERRY_SUBSCRIBE(.group = "crew", .from = FERRY_FROM_NEW), NULL),
         FERRY_OK);
@@ -60,7 +81,7 @@ typedef struct account {
     off_t  at;
     int   *ended, *by;      /* for each event: times; the process that began it last */
     int    next[KEYS];      /* of each key: the event that may begin first */
-    int    killed[PROCESSES], kills;
+    int    dead[PROCESSES], deaths, kills; /* dead to the others: killed, or late */
 } account;
 
 static void account_begin(account *a, int events)
@@ -81,28 +102,32 @@ static void account_end(account *a)
     free(a->by);
 }
 
-static bool was_killed(const account *a, int pid)
+static bool was_dead(const account *a, int pid)
 {
-    for (int i = 0; i < a->kills; i++)
-        if (a->killed[i] == pid)
+    for (int i = 0; i < a->deaths; i++)
+        if (a->dead[i] == pid)
             return true;
     return false;
+}
+
+static void note_dead(account *a, int pid)
+{
+    if (!was_dead(a, pid) && a->deaths < PROCESSES)
+        a->dead[a->deaths++] = pid;
 }
 
 static void begins(account *a, int number, int pid)
 {
     int before = a->by[number], key = number % KEYS;
     if (!before && number != a->next[key]) {
-        a->overtaken++;
-        fprintf(stderr, "event %d of key %d began before event %d had\n", number, key, a->next[key]);
+        if (a->overtaken++ < SHOWN)
+            fprintf(stderr, "event %d of key %d began before event %d had\n", number, key, a->next[key]);
     }
     if (!before)
         a->next[key] = number + KEYS;
     a->again += before != 0;
-    if (before && !was_killed(a, before)) {
-        a->unexplained++;
+    if (before && !was_dead(a, before) && a->unexplained++ < SHOWN)
         fprintf(stderr, "event %d was with process %d, which was not killed, and again with %d\n", number, before, pid);
-    }
     a->by[number] = pid;
 }
 
@@ -111,7 +136,9 @@ static void read_line(account *a, const char *line)
     int number, pid;
     CHECK_INT(sscanf(line + 6, "%d %d", &number, &pid), 2);
     CHECK(number >= 0 && number < a->events);
-    if (line[0] == 'b')
+    if (line[0] == 'l')
+        note_dead(a, pid);
+    else if (line[0] == 'b')
         begins(a, number, pid);
     else
         a->done += a->ended[number]++ == 0;
@@ -142,7 +169,8 @@ static pid_t join(void)
 
 static void kill_one(account *a, pid_t *member)
 {
-    a->killed[a->kills++] = (int)*member; /* first: what it had may come again at once */
+    a->kills++;
+    note_dead(a, (int)*member); /* first: what it had may come again at once */
     CHECK_INT(test_kill(*member, SIGKILL), 128 + SIGKILL);
     *member = join();
 }
@@ -182,8 +210,9 @@ static void survive(int events, int rounds, int limit_ms)
         read_more(&a);
     }
     CHECK_SOON(read_more(&a), limit_ms);
-    printf("%d events, %d kills: %d handled again, %d of them without a kill; %d overtaken\n", events, a.kills, a.again,
-           a.unexplained, a.overtaken);
+    printf(
+        "%d events, %d kills, %d members kept from running: %d handled again, %d of them unexplained; %d overtaken\n",
+        events, a.kills, a.deaths - a.kills, a.again, a.unexplained, a.overtaken);
     CHECK_INT(a.unexplained, 0);
     CHECK_INT(a.overtaken, 0);
     for (int i = 0; i < 3; i++)
