@@ -299,8 +299,8 @@ static bool any_op_ready(const ferry__file *f)
 
 static bool must_write(ferry__file *f)
 {
-    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) || ferry__event_must_write(f) || ferry__event_must_trim(f) ||
-           ferry__inbox_to_clean(f);
+    return f->work.first || any_op_ready(f) || ferry__recover_needed(f) || ferry__name_to_enter(f) ||
+           ferry__event_must_write(f) || ferry__event_must_trim(f) || ferry__inbox_to_clean(f);
 }
 
 bool ferry__batch_needed(ferry__file *f)

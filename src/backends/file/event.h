@@ -161,8 +161,8 @@ ferry__event_wish ferry__event_wish_of(const ferry__wish *wish);
 
 /* event_log.c: topics and what is added to them. In a transaction. */
 int  ferry__topic_find(struct ferry__file *f, const char *name, int *error);         /* 0: there is none */
-int  ferry__topic_enter(struct ferry__file *f, const char *name, unsigned parts, int64_t keep_ms, int64_t keep_bytes, bool *made,
-                        int *error);
+int ferry__topic_enter(struct ferry__file *f, const char *name, unsigned parts, int64_t keep_ms, int64_t keep_bytes,
+                       bool *made, int *error);
 int  ferry__topic_need(struct ferry__file *f, int topic);                            /* its block is there */
 bool ferry__topic_has(const ferry__page *p, int topic);
 bool ferry__group_has(const ferry__page *p, int group);

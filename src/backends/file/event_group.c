@@ -54,8 +54,10 @@ static int64_t start_of(ferry__file *f, ferry__event_listener *l, int topic, con
         return end;
     }
     if (w->position < 0 || w->position >= end) {
-        ferry__event_break(l, FERRY_INVALID, w->position < 0 ? "\"%s\" is no position of %s on file:" :
-                           "position %s: %s has not come to it", w->text, l->topic_name);
+        ferry__event_break(l, FERRY_INVALID,
+                           w->position < 0 ? "\"%s\" is no position of %s on file:"
+                                           : "position %s: %s has not come to it",
+                           w->text, l->topic_name);
         return 0;
     }
     if (w->position + 1 < first && first > atomic_load(&p->purged)) {
@@ -70,7 +72,8 @@ static int64_t start_of(ferry__file *f, ferry__event_listener *l, int topic, con
 
 bool ferry__group_has(const ferry__page *p, int group)
 {
-    return group > 0 && group < FERRY__PAGE_GROUPS && atomic_load(&p->file->header.groups[group / 64]) >> group % 64 & 1;
+    return group > 0 && group < FERRY__PAGE_GROUPS &&
+           atomic_load(&p->file->header.groups[group / 64]) >> group % 64 & 1;
 }
 
 unsigned ferry__event_tracks(const ferry__page *p, const ferry__page_group *g)

@@ -21,7 +21,8 @@ enum {
 
 bool ferry__topic_has(const ferry__page *p, int topic)
 {
-    return topic > 0 && topic < FERRY__PAGE_TOPICS && atomic_load(&p->file->header.topics[topic / 64]) >> topic % 64 & 1;
+    return topic > 0 && topic < FERRY__PAGE_TOPICS &&
+           atomic_load(&p->file->header.topics[topic / 64]) >> topic % 64 & 1;
 }
 
 int ferry__topic_find(ferry__file *f, const char *name, int *error)
@@ -30,8 +31,8 @@ int ferry__topic_find(ferry__file *f, const char *name, int *error)
     return (int)ferry__store_number(&f->store, FERRY__SQL_TOPIC_FIND, 0, error);
 }
 
-int ferry__topic_enter(ferry__file *f, const char *name, unsigned parts, int64_t keep_ms, int64_t keep_bytes, bool *made,
-                       int *error)
+int ferry__topic_enter(ferry__file *f, const char *name, unsigned parts, int64_t keep_ms, int64_t keep_bytes,
+                       bool *made, int *error)
 {
     int topic = ferry__topic_find(f, name, error);
     *made = !topic && !*error;
@@ -155,7 +156,8 @@ static int topic_of(ferry__file *f, ferry__file_target *t, int *error)
         atomic_load(&ferry__page_topic_of(&f->page, topic)->generation) == t->generation)
         return topic;
     bool made;
-    topic = ferry__topic_enter(f, t->name, f->config->partitions, f->config->keep_ms, f->config->keep_bytes, &made, error);
+    topic =
+        ferry__topic_enter(f, t->name, f->config->partitions, f->config->keep_ms, f->config->keep_bytes, &made, error);
     if (!*error) {
         t->generation = atomic_load(&ferry__page_topic_of(&f->page, topic)->generation);
         atomic_store(&t->service, topic);
@@ -326,7 +328,8 @@ void ferry__event_rows_undo(ferry__file *f)
 {
     ferry__page_header *h = &f->page.file->header;
     if (f->events.moving) {
-        atomic_store(&ferry__page_queue_of(&f->page, atomic_load(&h->moving_queue))->head, atomic_load(&h->moving_head));
+        atomic_store(&ferry__page_queue_of(&f->page, atomic_load(&h->moving_queue))->head,
+                     atomic_load(&h->moving_head));
         atomic_store(&h->moving_queue, 0);
     }
     f->events.moving = false;

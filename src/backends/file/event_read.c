@@ -38,8 +38,7 @@ void ferry__event_advance(ferry__file *f, ferry__event_track *t)
     }
     if (!l->reader || !t->owned)
         return;
-    int64_t done =
-        ferry__list_empty(&t->holds) ? t->head : FERRY__OF(t->holds.next, ferry__event_hold, node)->seq;
+    int64_t done = ferry__list_empty(&t->holds) ? t->head : FERRY__OF(t->holds.next, ferry__event_hold, node)->seq;
     ferry__page_track *p = &ferry__page_group_of(&f->page, l->reader)->tracks[t->index];
     if (atomic_load_explicit(&p->done, memory_order_relaxed) == done)
         return;
@@ -366,8 +365,7 @@ static void look_whether_caught_up(ferry__event_listener *l)
 static bool still_there(const ferry__file *f, const ferry__event_listener *l)
 {
     return atomic_load(&ferry__page_topic_of(&f->page, l->topic)->generation) == l->topic_generation &&
-           (!l->reader ||
-            atomic_load(&ferry__page_group_of(&f->page, l->reader)->generation) == l->reader_generation);
+           (!l->reader || atomic_load(&ferry__page_group_of(&f->page, l->reader)->generation) == l->reader_generation);
 }
 
 static void read_listener(ferry__file *f, ferry__event_listener *l)

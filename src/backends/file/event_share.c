@@ -90,7 +90,8 @@ static unsigned count_members(const ferry__page_group *g, int me, unsigned *rank
     return n ? n : 1;
 }
 
-static void balance(ferry__file *f, ferry__event_listener *l, ferry__page_group *g, unsigned from, unsigned to, unsigned quota)
+static void balance(ferry__file *f, ferry__event_listener *l, ferry__page_group *g, unsigned from, unsigned to,
+                    unsigned quota)
 {
     unsigned have = 0;
     for (unsigned i = from; i < to; i++)
@@ -250,8 +251,7 @@ void ferry__event_tidy(ferry__file *f)
         next = n->next;
         if (l->reader)
             tidy_member(f, l);
-        if (!atomic_load(&l->closed) || l->up || l->member >= 0 || l->dirty || l->flagged ||
-            atomic_load(&l->ops))
+        if (!atomic_load(&l->closed) || l->up || l->member >= 0 || l->dirty || l->flagged || atomic_load(&l->ops))
             continue;
         ferry__list_remove(n);
         while (!ferry__list_empty(&l->tracks[0].holds)) /* of a broadcast, which does not care */

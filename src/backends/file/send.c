@@ -13,7 +13,8 @@ enum { PAGE_BYTES = 4096, SERIALS = 1 << 20 /* posts that are remembered, by ser
 /* A repeated post or event begins with the random bits of the handle that sent it first, so only that handle can repeat it, and it remembers. */
 static uint64_t *post_bit(ferry__file *f, const ferry__frame *frame, uint64_t *mask)
 {
-    if ((frame->kind != FERRY__POST && frame->kind != FERRY__EVENT) || memcmp(frame->id.client, f->config->client, sizeof frame->id.client) != 0)
+    if ((frame->kind != FERRY__POST && frame->kind != FERRY__EVENT) ||
+        memcmp(frame->id.client, f->config->client, sizeof frame->id.client) != 0)
         return NULL;
     if (!f->sent_posts && !(f->sent_posts = ferry__zalloc(SERIALS / 8)))
         return NULL;

@@ -104,8 +104,7 @@ static const char *const texts[FERRY__SQL_COUNT] = {
     [FERRY__SQL_TOPIC_LIST] = "SELECT id, name FROM topic ORDER BY name",
     [FERRY__SQL_READER_FIND] = "SELECT id FROM reader WHERE topic = ?1 AND name = ?2",
     [FERRY__SQL_READER_GET] = "SELECT cursors FROM reader WHERE id = ?1",
-    [FERRY__SQL_READER_ADD] =
-        "INSERT INTO reader(id, topic, name, cursors) SELECT " FREE_ID("reader") ", ?1, ?2, ?3",
+    [FERRY__SQL_READER_ADD] = "INSERT INTO reader(id, topic, name, cursors) SELECT " FREE_ID("reader") ", ?1, ?2, ?3",
     [FERRY__SQL_READER_STORE] = "UPDATE reader SET cursors = ?2 WHERE id = ?1",
     [FERRY__SQL_READER_LIST] = "SELECT id, name FROM reader WHERE topic = ?1 ORDER BY name",
     [FERRY__SQL_READER_DROP] = "DELETE FROM reader WHERE topic = ?1",

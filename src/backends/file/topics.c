@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COUNT_MOST = 200000 /* events between the first and the last cursor of a group that are looked at one by one */ };
+enum {
+    COUNT_MOST = 200000 /* events between the first and the last cursor of a group that are looked at one by one */
+};
 
 bool ferry__topics_ask(int ask)
 {
@@ -56,11 +58,13 @@ static uint32_t read32(const char *at)
 /* Those of one row at or behind the cursors of their tracks. */
 static int64_t count_row(const ferry__page_group *g, sqlite3_stmt *q, int64_t below)
 {
-    int64_t last = sqlite3_column_int64(q, 0) & FERRY__STORE_SEQUENCE_MASK, seq = last - sqlite3_column_int64(q, 1) + 1, n = 0;
+    int64_t last = sqlite3_column_int64(q, 0) & FERRY__STORE_SEQUENCE_MASK, seq = last - sqlite3_column_int64(q, 1) + 1,
+            n = 0;
     const char *at = sqlite3_column_blob(q, 2), *end = at + sqlite3_column_bytes(q, 2);
     for (; seq <= last && seq < below && end - at > 60; seq++) {
         uint32_t size = read32(at), part = read32(at + 4 + 52);
-        uint64_t track = part ? FERRY__PAGE_SHARES + (part - 1) % FERRY__PAGE_PARTS : (uint64_t)seq % FERRY__PAGE_SHARES;
+        uint64_t track =
+            part ? FERRY__PAGE_SHARES + (part - 1) % FERRY__PAGE_PARTS : (uint64_t)seq % FERRY__PAGE_SHARES;
         n += seq >= atomic_load(&g->tracks[track].done);
         if (size > end - at - 4)
             break;
@@ -69,7 +73,8 @@ static int64_t count_row(const ferry__page_group *g, sqlite3_stmt *q, int64_t be
     return n;
 }
 
-static int64_t count_between(ferry__file *f, const ferry__page_group *g, int topic, int64_t low, int64_t high, int *error)
+static int64_t count_between(ferry__file *f, const ferry__page_group *g, int topic, int64_t low, int64_t high,
+                             int *error)
 {
     int64_t n = 0;
     int got;
@@ -260,7 +265,7 @@ static int drop_by_topic(ferry__file *f, ferry__store_sql which, int topic)
 }
 
 /* The page follows with the commit (deleted). */
-static int delete(ferry__file *f, ferry__admin *a, int topic)
+static int delete (ferry__file *f, ferry__admin *a, int topic)
 {
     int error = drop_events(f, topic, FERRY__STORE_SEQUENCE_MASK);
     if (!error)
@@ -316,7 +321,7 @@ static int answer(ferry__file *f, ferry__admin *a, const char *name, int topic)
         return SQLITE_OK;
     }
     return a->ask == FERRY__TOPIC_DESCRIBE ? describe(f, a, topic)
-           : a->ask == FERRY__TOPIC_DELETE ? delete(f, a, topic)
+           : a->ask == FERRY__TOPIC_DELETE ? delete (f, a, topic)
                                            : purge(f, a, topic);
 }
 
