@@ -19,17 +19,18 @@ static void publish(ferry *f, int from, int to)
             FERRY_OK);
 }
 
-/* The next one is n, for the first time. */
+/* The next one is n, for the first time; a queue that counts deliveries by itself counts also those that were put back. */
 static ferry_request *expect(ferry_subscription *s, int n)
 {
     ferry_request *event = ferry_receive(s, KIT_SOON_MS);
     CHECK_NOT_NULL(event);
     CHECK_INT(ferry_as_int(ferry_request_data(event), -1), n);
-    CHECK_INT(ferry_request_attempt(event), 1);
+    if (test_can("replays"))
+        CHECK_INT(ferry_request_attempt(event), 1);
     return event;
 }
 
-CONFORMANCE_WITH(comes_next_here, .only = "mem")
+CONFORMANCE_WITH(comes_next_here, .needs = "events")
 {
     ferry *f = kit_open(NULL);
     ferry_subscription *s = pull(f);
@@ -43,7 +44,7 @@ CONFORMANCE_WITH(comes_next_here, .only = "mem")
     kit_close(f);
 }
 
-CONFORMANCE_WITH(goes_to_another_member_in_order, .only = "mem")
+CONFORMANCE_WITH(goes_to_another_member_in_order, .needs = "events")
 {
     ferry *f = kit_open(NULL), *other = kit_open(NULL);
     ferry_subscription *s = pull(f);
@@ -58,7 +59,7 @@ CONFORMANCE_WITH(goes_to_another_member_in_order, .only = "mem")
     kit_close(other);
 }
 
-CONFORMANCE_WITH(may_be_late, .only = "mem")
+CONFORMANCE_WITH(may_be_late, .needs = "events")
 {
     ferry *f = kit_open(NULL), *other = kit_open(NULL);
     ferry_subscription *s = pull(f);
@@ -78,7 +79,7 @@ static void put_back(ferry_request *event, void *seen)
     atomic_fetch_add((atomic_int *)seen, 1);
 }
 
-CONFORMANCE_WITH(is_not_for_handlers, .only = "mem")
+CONFORMANCE_WITH(is_not_for_handlers, .needs = "events")
 {
     atomic_int seen = 0;
     ferry *f = kit_open(NULL);

@@ -200,6 +200,7 @@ int      ferry__event_seek(struct ferry__file *f, struct ferry__file_op *op);
 void     ferry__event_sought(struct ferry__file *f, struct ferry__file_op *op);
 /* event_share.c: who has which track. */
 void     ferry__event_balance(struct ferry__file *f, ferry__event_listener *l);
+void ferry__event_flag_leavers(struct ferry__file *f); /* whose rows of `again` are to be written before they go */
 void     ferry__event_tidy(struct ferry__file *f); /* free what can be freed: tracks, listeners */
 void     ferry__event_free_track(struct ferry__file *f, ferry__event_track *t);
 unsigned ferry__event_tracks(const ferry__page *p, const ferry__page_group *g); /* in use: the first so many */

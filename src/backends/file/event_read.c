@@ -76,6 +76,7 @@ void ferry__event_finish(ferry__file *f)
         *(stale ? &f->unsettled : &f->settled) += 1;
         ferry__event_finish_one(f, frame, stale, FERRY__TAG_VERB(frame) != FERRY__DO_SETTLE);
     }
+    ferry__event_flag_leavers(f);
 }
 
 /* Neighbours that are done become one, without an entry. */

@@ -197,6 +197,16 @@ void ferry__event_cut(ferry__file *f, ferry__event_listener *l)
 
 /* ---- tidying ---- */
 
+/* Before the transaction, so that one turn does it all: nobody may be there to drive a second one. */
+void ferry__event_flag_leavers(ferry__file *f)
+{
+    for (ferry__node *n = f->events.listeners.next; n != &f->events.listeners; n = n->next) {
+        ferry__event_listener *l = FERRY__OF(n, ferry__event_listener, node);
+        for (size_t i = 0; l->reader && l->up == 0 && !l->left && atomic_load(&l->closed) && i < l->count; i++)
+            l->flagged = l->flagged || (l->tracks[i].owned && !ferry__list_empty(&l->tracks[i].holds));
+    }
+}
+
 static bool free_tracks(ferry__file *f, ferry__event_listener *l)
 {
     bool freed = false, left = l->left && l->up == 0;
