@@ -16,7 +16,7 @@ static void prints(const char *words, const char *out)
     CHECK_INT(r.code, 0);
 }
 
-/* A place of its own on each broker, and a history on the one that has none unasked. */
+/* A place of its own on each broker, which outlives the case, and a history on the one that has none unasked. */
 static const char *url(size_t n, const char *ns)
 {
     const char *redis = getenv("FERRY_TEST_REDIS"), *amqp = getenv("FERRY_TEST_AMQP"),
@@ -58,9 +58,11 @@ static bool is_built_in(size_t n)
 
 static const char *choose(size_t n, const char *program)
 {
-    const char *to = is_built_in(n) ? url(n, test_text("x%ld%s", (long)getpid(), program)) : NULL;
-    if (to)
+    const char *to = is_built_in(n) ? url(n, test_text("x%ldx%lld%s", (long)getpid(), (long long)test_now_ms(), program)) : NULL;
+    if (to) {
+        test_note("%s over %s", program, to);
         setenv("FERRY_URL", to, 1);
+    }
     return to;
 }
 
