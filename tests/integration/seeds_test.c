@@ -58,7 +58,8 @@ static bool is_built_in(size_t n)
 
 static const char *choose(size_t n, const char *program)
 {
-    const char *to = is_built_in(n) ? url(n, test_text("x%ldx%lld%s", (long)getpid(), (long long)test_now_ms(), program)) : NULL;
+    const char *to =
+        is_built_in(n) ? url(n, test_text("x%ldx%lld%s", (long)getpid(), (long long)test_now_ms(), program)) : NULL;
     if (to) {
         test_note("%s over %s", program, to);
         setenv("FERRY_URL", to, 1);
