@@ -380,7 +380,7 @@ static void seam(long round)
     open_side(&s);
     mark at = begin();
     for (long n = 0; s.accepted < events;) {
-        for (; n < events && n - s.accepted < WINDOW; n++)
+        for (bool refill = n - s.accepted <= WINDOW / 2; refill && n < events && n - s.accepted < WINDOW; n++)
             send_one(&s, n);
         turn(&s);
     }
