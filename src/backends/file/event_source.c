@@ -32,7 +32,7 @@ static char *join(const char *ns, const char *name)
 
 ferry__event_wish ferry__event_wish_of(const ferry__wish *wish)
 {
-    ferry__event_wish w = {.from = wish->from, .time_ms = wish->time_ms, .position = -1};
+    ferry__event_wish w = {.from = (int)wish->from, .time_ms = wish->time_ms, .position = -1};
     char *end = NULL;
     if (wish->position && wish->position[0] >= '0' && wish->position[0] <= '9')
         w.position = strtoll(wish->position, &end, 10);
