@@ -4,7 +4,7 @@
 
 #define B file_backend
 
-void event_subscribe(side *s, event_sub *e, const char *group, int from, int credit)
+void event_subscribe(side *s, event_sub *e, const char *group, unsigned from, int credit)
 {
     *e = (event_sub){.wish = {.group = group, .box = group ? "order/billing" : "order/@unit", .pattern = "order.**"}};
     e->wish.from = from;
@@ -15,7 +15,7 @@ void event_subscribe(side *s, event_sub *e, const char *group, int from, int cre
     FILE_UNTIL(s, NOBODY, s->ready + s->broken > was);
 }
 
-side *event_subscriber(event_sub *e, const char *group, int from, int credit)
+side *event_subscriber(event_sub *e, const char *group, unsigned from, int credit)
 {
     side *s = file_up(DB);
     event_subscribe(s, e, group, from, credit);
@@ -87,7 +87,7 @@ int64_t event_lag(side *s, const char *group, char *position)
     return lag;
 }
 
-void event_seek(side *s, event_sub *e, int from, const char *position)
+void event_seek(side *s, event_sub *e, unsigned from, const char *position)
 {
     ferry__wish to = e->wish;
     to.from = from;

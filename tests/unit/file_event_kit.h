@@ -11,8 +11,8 @@ typedef struct event_sub {
     ferry__source source;
 } event_sub;
 
-void event_subscribe(side *s, event_sub *e, const char *group, int from, int credit);
-side *event_subscriber(event_sub *e, const char *group, int from, int credit);
+void event_subscribe(side *s, event_sub *e, const char *group, unsigned from, int credit);
+side *event_subscriber(event_sub *e, const char *group, unsigned from, int credit);
 void event_publish(side *s, const char *body, uint32_t part);
 void event_publish_many(side *s, int from, int to, int parts);
 ferry__frame *event_next(side *s);
@@ -21,7 +21,7 @@ void event_check_next(side *s, const char *body);
 void event_idle(side *s);
 void event_ask(side *s, ferry__admin *a);
 int64_t event_lag(side *s, const char *group, char *position);
-void event_seek(side *s, event_sub *e, int from, const char *position);
+void event_seek(side *s, event_sub *e, unsigned from, const char *position);
 int event_number(ferry__frame *f);
 
 #endif
