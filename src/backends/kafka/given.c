@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { LOOK_MS = 500, ASK_MS = 3000 };
+enum { LOOK_MS = 500, ASK_MS = 3600000 /* as in probe.c */ };
 
 static ferry__kafka_part *part_of(const ferry__frame *f)
 {

@@ -9,11 +9,13 @@
 
 #include <string.h>
 
-enum { ASK_MS = 3000 };
+/* A question to a group's coordinator that ends by its time while that coordinator is looked for ends the process, by an assertion of
+ * librdkafka (2.0.2 to 2.8 at least). So it has all the time: it is answered when the brokers are back. */
+enum { ASK_MS = 3000, ASK_GROUP_MS = 3600000 };
 
 typedef struct presence {
-    ferry__node     node;
-    ferry__target  *target;
+    ferry__node node;
+    ferry__target *target;
     ferry__presence is;
 } presence;
 
@@ -39,7 +41,8 @@ static rd_kafka_AdminOptions_t *options(ferry__kafka *k, rd_kafka_admin_op_t op,
     rd_kafka_AdminOptions_t *o = rd_kafka_AdminOptions_new(k->calls, op);
     if (!o)
         return NULL;
-    rd_kafka_AdminOptions_set_request_timeout(o, ASK_MS, NULL, 0);
+    rd_kafka_AdminOptions_set_request_timeout(o, op == RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS ? ASK_GROUP_MS : ASK_MS,
+                                              NULL, 0);
     rd_kafka_AdminOptions_set_opaque(o, t);
     k->asking++;
     return o;
