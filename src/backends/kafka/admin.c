@@ -1,5 +1,6 @@
 /* admin.c - questions of administrators: dead letters and facts. Asked on the helper thread, answered in pump. */
 #include "backends/kafka/dead.h"
+#include "backends/kafka/topics.h"
 #include "base/alloc.h"
 
 #include <string.h>
@@ -10,6 +11,7 @@ typedef struct question {
     ferry__kafka_job job;
     ferry__admin    *admin;
     char            *key; /* of the record to remove */
+    ferry__lag_source *source; /* that is asked for */
 } question;
 
 static void doctor(ferry__kafka *k, ferry__admin *a)
@@ -56,7 +58,7 @@ static void run(ferry__kafka *k, ferry__kafka_job *job)
     else if (a->ask == FERRY__DOCTOR)
         doctor(k, a);
     else
-        a->status = FERRY_UNSUPPORTED;
+        ferry__topics_ask(k, a, q->source);
 }
 
 static void answer(ferry__kafka *k, ferry__admin *a)
@@ -69,7 +71,7 @@ static void answer(ferry__kafka *k, ferry__admin *a)
 static bool send_tombstone(ferry__kafka *k, ferry__admin *a, const char *key)
 {
     char topic[256];
-    snprintf(topic, sizeof topic, "%s.%.150s.dead", k->config->ns, a->name);
+    ferry__kafka_name(k, a->name, "dead", topic, sizeof topic);
     ferry__kafka_topic *t = ferry__kafka_topic_get(k, ferry__kafka_posts(k), topic);
     ferry__kafka_note *n = t ? ferry__zalloc(sizeof *n) : NULL;
     if (!n) {
@@ -94,6 +96,7 @@ static void done(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     if (!q->key || !send_tombstone(k, a, q->key))
         answer(k, a);
     ferry__free(q->key);
+    ferry__free(q->source);
     ferry__free(q);
 }
 
@@ -108,6 +111,7 @@ void ferry__kafka_admins(ferry__kafka *k)
             continue;
         }
         *q = (question){.job = {.run = run, .done = done}, .admin = a};
+        q->source = ferry__topics_source(k, a);
         ferry__kafka_job_add(k, &q->job);
     }
 }

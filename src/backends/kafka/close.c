@@ -3,6 +3,7 @@
  * librdkafka's destroy waits for every queue, event, topic and message of ours, so the order matters: what a client's events and topics
  * hold goes before the client. */
 #include "backends/kafka/dead.h"
+#include "backends/kafka/event.h"
 #include "backends/kafka/group.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -31,8 +32,10 @@ static void drop_memory(ferry__kafka *k)
         ferry__group_free(FERRY__OF(n, ferry__kafka_group, node));
     ferry__list_join(&k->intakes, &k->noted.intakes);
     ferry__list_join(&k->intakes, &k->passed.intakes);
-    for (ferry__node *n; (n = ferry__list_shift(&k->intakes));)
+    for (ferry__node *n; (n = ferry__list_shift(&k->intakes));) {
+        ferry__feed_free(FERRY__OF(n, ferry__kafka_intake, node)->feed);
         ferry__free(FERRY__OF(n, ferry__kafka_intake, node));
+    }
     for (ferry__node *n; (n = ferry__list_shift(&k->topics));)
         ferry__free(FERRY__OF(n, ferry__kafka_topic, node));
     for (ferry__node *n; (n = ferry__list_shift(&k->targets));) {

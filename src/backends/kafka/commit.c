@@ -1,4 +1,5 @@
 /* commit.c - what of a service's partitions is told to the broker, and what waits for its answer. */
+#include "backends/kafka/event.h"
 #include "backends/kafka/group.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -8,6 +9,8 @@
 enum {
     COMPANY = 64,
     LAZY_MS = 100, /* handled calls wait for so many others, and so long at most */
+    EVENTS = 1000,
+    EVENTS_MS = 10, /* the same for events: so many are handled twice when we are killed */
     AGAIN_MS = 50  /* after a commit that failed: partitions may be moving */
 };
 
@@ -17,7 +20,8 @@ static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, fe
     if (!metadata)
         return; /* it stays dirty, for the next commit */
     rd_kafka_topic_partition_t *at = rd_kafka_topic_partition_list_add(list, g->topics[p->topic], p->partition);
-    const char *giver = p->leaving && g->member[0] ? g->member : NULL;
+    bool gives = p->leaving && g->member[0] && p->topic != FERRY__GROUP_EVENTS; /* an event that is up comes again */
+    const char *giver = gives ? g->member : NULL;
     if (giver)
         p->own.to = p->known.to = 0; /* the next owner is told of none */
     ferry__part_print(p, giver, metadata);
@@ -137,12 +141,12 @@ bool ferry__commit_may(ferry__kafka_group *g)
 
 void ferry__commit_serve(ferry__kafka_group *g)
 {
-    if (!g->rk || !ferry__commit_may(g) || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING ||
+    if (!g->rk || ferry__feed_alone(g) || !ferry__commit_may(g) || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING ||
         g->last_commit)
         return;
     if (g->dones > 0 && g->commit_at_ms == INT64_MAX)
-        g->commit_at_ms = g->k->now_ms + LAZY_MS;
-    bool due = g->urgent || g->dones >= COMPANY || g->commit_at_ms <= g->k->now_ms;
+        g->commit_at_ms = g->k->now_ms + (g->feed ? EVENTS_MS : LAZY_MS);
+    bool due = g->urgent || g->dones >= (g->feed ? EVENTS : COMPANY) || g->commit_at_ms <= g->k->now_ms;
     if (due && g->not_before_ms <= g->k->now_ms)
         send_commit(g, false);
 }

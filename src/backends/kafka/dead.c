@@ -13,7 +13,7 @@ enum { LOOK_MS = 3000, READ_MS = 3000 };
 
 /* ---- boxes ---- */
 
-static rd_kafka_t *browser(ferry__kafka *k, char *why)
+rd_kafka_t *ferry__dead_client(ferry__kafka *k, char *why)
 {
     ferry__kafka_token(k, k->browser);
     if (k->browser)
@@ -44,7 +44,7 @@ static ferry__dead_box *new_box(ferry__kafka *k, const char *name)
     if (!b)
         return NULL;
     memcpy(b->name, name, length);
-    snprintf(topic, sizeof topic, "%s.%.150s.dead", k->config->ns, name);
+    ferry__kafka_name(k, name, "dead", topic, sizeof topic);
     b->hash = ferry__hash(name, length);
     b->read = -1;
     b->topic = rd_kafka_topic_new(k->browser, topic, NULL);
@@ -241,7 +241,7 @@ static bool find_boxes(ferry__kafka *k, ferry__admin *a)
         if (strncmp(topic, k->config->ns, ns) != 0 || topic[ns] != '.' || !dot || strcmp(dot, ".dead") != 0 ||
             dot <= topic + ns)
             continue;
-        snprintf(name, sizeof name, "%.*s", (int)(dot - topic - (ptrdiff_t)ns - 1), topic + ns + 1);
+        ferry__kafka_name_back(topic + ns + 1, (size_t)(dot - topic) - ns - 1, name, sizeof name);
         box_of(k, name);
     }
     rd_kafka_metadata_destroy(metadata);
@@ -264,7 +264,7 @@ static void browse_all(ferry__kafka *k, ferry__admin *a, page *p)
 static int exists(ferry__kafka *k, ferry__admin *a)
 {
     char topic[256];
-    snprintf(topic, sizeof topic, "%s.%.150s.dead", k->config->ns, a->name);
+    ferry__kafka_name(k, a->name, "dead", topic, sizeof topic);
     int partitions = ferry__kafka_partitions(k->calls, topic, LOOK_MS);
     if (partitions < 0) {
         a->status = FERRY_UNAVAILABLE;
@@ -277,7 +277,7 @@ void ferry__dead_browse(ferry__kafka *k, ferry__admin *a)
 {
     page p = {.rows = ferry_new_list(), .limit = a->limit, .all = !a->name};
     a->status = FERRY_OK;
-    if (!browser(k, a->why))
+    if (!ferry__dead_client(k, a->why))
         a->status = FERRY_NO_MEMORY;
     else if (!a->name)
         browse_all(k, a, &p);
@@ -305,7 +305,7 @@ void ferry__dead_find(ferry__kafka *k, ferry__admin *a, char **key)
 {
     a->status = FERRY_OK;
     a->count = 0;
-    if (!browser(k, a->why)) {
+    if (!ferry__dead_client(k, a->why)) {
         a->status = FERRY_NO_MEMORY;
         return;
     }

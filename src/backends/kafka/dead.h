@@ -23,6 +23,7 @@ typedef struct ferry__dead_box {
     char                    name[]; /* the service */
 } ferry__dead_box;
 
+rd_kafka_t *ferry__dead_client(ferry__kafka *k, char *why); /* the helper's own consumer; NULL: why */
 void ferry__dead_browse(ferry__kafka *k, ferry__admin *a);
 /* OK and count 1: the driver shall write a tombstone for `key`. */
 void ferry__dead_find(ferry__kafka *k, ferry__admin *a, char **key);

@@ -37,7 +37,7 @@ void ferry__given_mark(ferry__kafka_group *g, ferry__kafka_part *p, int64_t offs
         return;
     remove_from(&g->given, p, offset, NULL);
     if (state == FERRY__PART_MAYBE) {
-        remove_from(&g->ready[ferry__group_posts(p->topic)], p, offset, &p->waiting);
+        remove_from(&g->ready[ferry__group_lane(p->topic)], p, offset, &p->waiting);
         remove_from(&g->later, p, offset, &p->waiting);
     }
     ferry__part_set(p, offset, FERRY__PART_DONE);

@@ -1,5 +1,6 @@
 #include "backends/kafka/group.h"
 
+#include "backends/kafka/event.h"
 #include "backends/kafka/wire.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -16,17 +17,20 @@ enum {
 ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
 {
     static const char *const lanes[] = {"calls", "posts", "retry"};
+    bool box = strchr(service, '/') != NULL;
     ferry__kafka_group *g = ferry__zalloc(sizeof *g);
     if (!g)
         return NULL;
     g->k = k;
     g->commit_at_ms = INT64_MAX;
-    snprintf(g->name, sizeof g->name, "%s.%.*s", k->config->ns, 60, service);
-    for (int i = 0; i < FERRY__GROUP_TOPICS; i++)
+    g->box = box;
+    ferry__kafka_name(k, service, NULL, g->name, sizeof g->name);
+    for (int i = box ? FERRY__GROUP_POSTS : FERRY__GROUP_CALLS; i < FERRY__GROUP_EVENTS; i++)
         snprintf(g->topics[i], sizeof g->topics[i], "%s.%s", g->name, lanes[i]);
     pthread_mutex_init(&g->phase.door, NULL);
     ferry__list_init(&g->parts);
-    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent, &g->given};
+    ferry__frames *all[] = {&g->ready[0],   &g->ready[1],    &g->ready[2], &g->later,
+                            &g->claims_new, &g->claims_sent, &g->given};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_init(all[i]);
     ferry__list_init(&g->node);
@@ -35,7 +39,8 @@ ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service)
 
 void ferry__group_free(ferry__kafka_group *g)
 {
-    ferry__frames *all[] = {&g->ready[0], &g->ready[1], &g->later, &g->claims_new, &g->claims_sent, &g->given};
+    ferry__frames *all[] = {&g->ready[0],   &g->ready[1],    &g->ready[2], &g->later,
+                            &g->claims_new, &g->claims_sent, &g->given};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ferry__frames_drop(all[i]);
     for (ferry__node *n; (n = ferry__list_shift(&g->parts));) {
@@ -88,7 +93,7 @@ static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__ka
             part_of(f)->claims--;
             ferry__part_set(part_of(f), ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
             g->posts_held -= ferry__group_posts(p->topic);
-            g->calls_up -= !ferry__group_posts(p->topic) && g->calls_up > 0;
+            g->calls_up -= p->topic == FERRY__GROUP_CALLS && g->calls_up > 0;
         }
         ferry__frame_unref(f);
     }
@@ -96,8 +101,7 @@ static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__ka
 
 void ferry__group_drop(ferry__kafka_group *g, const ferry__kafka_part *p)
 {
-    drop_from(&g->ready[0], p, g, false);
-    drop_from(&g->ready[1], p, g, false);
+    drop_from(&g->ready[ferry__group_lane(p->topic)], p, g, false);
     drop_from(&g->later, p, g, false);
     drop_from(&g->given, p, g, false);
     drop_from(&g->claims_new, p, g, true);
@@ -119,9 +123,9 @@ void ferry__group_put_back(ferry__kafka_group *g, ferry__frame *f)
     ferry__kafka_part *p = part_of(f);
     ferry__part_set(p, ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
     g->posts_held -= ferry__group_posts(p->topic);
-    g->calls_up -= !ferry__group_posts(p->topic) && g->calls_up > 0;
+    g->calls_up -= p->topic == FERRY__GROUP_CALLS && g->calls_up > 0;
     p->waiting++;
-    put_first(&g->ready[ferry__group_posts(p->topic)], f);
+    put_first(&g->ready[ferry__group_lane(p->topic)], f);
 }
 
 /* ---- arrival ---- */
@@ -164,7 +168,10 @@ static void start_over(ferry__kafka_group *g, ferry__kafka_part *p)
 {
     ferry__group_drop(g, p);
     p->read = p->base;
-    rd_kafka_seek(g->handles[p->topic], p->partition, p->base, 0);
+    if (p->topic == FERRY__GROUP_EVENTS)
+        ferry__feed_restart(g, p, p->base);
+    else
+        rd_kafka_seek(g->handles[p->topic], p->partition, p->base, 0);
 }
 
 /* librdkafka goes back by itself only when the place where it reads is not in the log. Then the log ends before that place, unless it
@@ -207,6 +214,10 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
         return;
     ferry_status why;
     ferry__frame *f = ferry__wire_request(m, p->topic == FERRY__GROUP_CALLS, g->k->now_ms, &due_ms, &why);
+    if (f && p->topic == FERRY__GROUP_EVENTS) {
+        f->kind = FERRY__EVENT;
+        f->verb = 0;
+    }
     if (!f && why == FERRY_NO_MEMORY)
         start_over(g, p);
     else if (!f) { /* done with, or it would come for ever */
@@ -237,23 +248,24 @@ static void take(ferry__kafka_group *g, ferry__kafka_part *p, const rd_kafka_mes
     if (p->topic == FERRY__GROUP_RETRY)
         insert_later(g, f);
     else
-        ferry__frames_add(&g->ready[ferry__group_posts(p->topic)], f);
-    if (!p->paused && (p->waiting >= WAITING_MAX || ferry__part_full(p)))
+        ferry__frames_add(&g->ready[ferry__group_lane(p->topic)], f);
+    if (p->topic != FERRY__GROUP_EVENTS && !p->paused && (p->waiting >= WAITING_MAX || ferry__part_full(p)))
         pause(g, p, true);
 }
 
 static void message(ferry__kafka_group *g, const rd_kafka_message_t *m)
 {
     for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
-        if (g->handles[t] == m->rkt) {
-            ferry__kafka_part *p = ferry__group_part(g, t, m->partition, false);
+        if (g->handles[t] && g->handles[t] == m->rkt) {
+            ferry__kafka_part *p = t == FERRY__GROUP_EVENTS ? ferry__feed_part(g, m->partition)
+                                                            : ferry__group_part(g, t, m->partition, false);
             if (p)
                 take(g, p, m);
             return;
         }
 }
 
-static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
+void ferry__group_event(ferry__kafka_group *g, rd_kafka_event_t *event)
 {
     switch (rd_kafka_event_type(event)) {
     case RD_KAFKA_EVENT_FETCH:
@@ -276,6 +288,8 @@ static void on_event(ferry__kafka_group *g, rd_kafka_event_t *event)
         ferry__kafka_token(g->k, g->rk);
         break;
     case RD_KAFKA_EVENT_ERROR:
+        if (g->feed && ferry__feed_error(g, event))
+            break;
         if (ferry__kafka_no_topic(rd_kafka_event_error(event)))
             ferry__member_topic_gone(g);
         else
@@ -292,8 +306,8 @@ bool ferry__group_poll(ferry__kafka_group *g)
     for (int n = 0; n < EVENTS; n++) {
         rd_kafka_event_t *event = ferry__kafka_tap_next(&g->tap);
         if (!event)
-            return false;
-        on_event(g, event);
+            return g->feed && ferry__feed_poll(g);
+        ferry__group_event(g, event);
     }
     return true;
 }
@@ -303,20 +317,25 @@ void ferry__group_drop_queue(ferry__kafka_group *g)
     for (rd_kafka_event_t *event; g->tap.queue && (event = rd_kafka_queue_poll(g->tap.queue, 0)) != NULL;)
         rd_kafka_event_destroy(event);
     ferry__kafka_tap_close(&g->tap);
+    if (g->feed)
+        ferry__feed_drop_queue(g->feed);
 }
 
 void ferry__group_ready(ferry__kafka_group *g, ferry__frame *f)
 {
     ferry__kafka_part *p = part_of(f);
     p->waiting++;
-    ferry__frames_add(&g->ready[ferry__group_posts(p->topic)], f);
+    ferry__frames_add(&g->ready[ferry__group_lane(p->topic)], f);
 }
 
 /* ---- to the handlers ---- */
 
-/* A call that may run only once must be known as claimed before its handler starts; so must a post, for its attempts. */
+/* A call that may run only once must be known as claimed before its handler starts; so must a post, for its attempts. Events are
+ * too many for that. */
 static bool needs_claim(const ferry__frame *f)
 {
+    if (part_of(f)->topic == FERRY__GROUP_EVENTS)
+        return false;
     return f->kind != FERRY__CALL || ((f->verb & (FERRY_POST | FERRY_PATCH)) && !f->idempotency_key.at);
 }
 
@@ -330,10 +349,13 @@ bool ferry__group_must_wait(const ferry__frame *f)
 static void hand_up(ferry__kafka_group *g, int lane)
 {
     ferry__kafka_intake *in = g->intakes[lane];
-    while (in && in->credit > 0 && g->ready[lane].first && (lane == 0 || g->posts_held < g->k->set.posts_ahead)) {
+    if (lane == 2 && g->feed && g->feed->broken)
+        return;
+    int64_t span = lane == 2 ? FERRY__PART_EVENTS : FERRY__PART_SPAN;
+    while (in && in->credit > 0 && g->ready[lane].first && (lane != 1 || g->posts_held < g->k->set.posts_ahead)) {
         ferry__kafka_part *p = part_of(g->ready[lane].first);
         int64_t offset = ferry__part_offset(g->ready[lane].first->tag[1]);
-        if (offset - p->base >= FERRY__PART_SPAN)
+        if (offset - p->base >= span)
             return;
         ferry__frame *f = ferry__frames_take(&g->ready[lane]);
         in->credit--;
@@ -376,7 +398,9 @@ static void resume_low(ferry__kafka_group *g)
 void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in)
 {
     in->group = g;
-    g->intakes[in->lane == FERRY__POSTS] = in;
+    g->intakes[ferry__lane_at(in->lane)] = in;
+    if (in->feed)
+        ferry__feed_join(g, in->feed);
 }
 
 void ferry__group_serve(ferry__kafka_group *g)
@@ -385,10 +409,12 @@ void ferry__group_serve(ferry__kafka_group *g)
     if (g->state == FERRY__GROUP_MEMBER) {
         if (g->later.first)
             release_due(g, ferry__wall_ms());
-        hand_up(g, 0);
-        hand_up(g, 1);
+        for (int lane = 0; lane < FERRY__GROUP_LANES; lane++)
+            hand_up(g, lane);
         resume_low(g);
     }
+    if (g->feed)
+        ferry__feed_serve(g);
     ferry__ahead_serve(g);
     if (g->given.first)
         ferry__given_serve(g);
@@ -410,6 +436,8 @@ int64_t ferry__group_next_ms(ferry__kafka_group *g)
         at = g->watch_at_ms;
     if (g->revoking && !g->last_commit && g->revoke_by_ms < at)
         at = g->revoke_by_ms;
+    if (g->feed && ferry__feed_next_ms(g) < at)
+        at = ferry__feed_next_ms(g);
     if (g->last_failed && g->not_before_ms < at)
         at = g->not_before_ms;
     if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->prepare_at_ms < at)

@@ -22,7 +22,8 @@
 
 #include <pthread.h>
 
-enum { FERRY__GROUP_CALLS, FERRY__GROUP_POSTS, FERRY__GROUP_RETRY, FERRY__GROUP_TOPICS };
+enum { FERRY__GROUP_CALLS, FERRY__GROUP_POSTS, FERRY__GROUP_RETRY, FERRY__GROUP_EVENTS, FERRY__GROUP_TOPICS };
+enum { FERRY__GROUP_LANES = 3 /* calls, posts and retries, events */ };
 
 typedef enum ferry__group_state {
     FERRY__GROUP_PREPARING,
@@ -36,14 +37,16 @@ struct ferry__kafka_group {
     ferry__node          node;
     ferry__kafka        *k;
     ferry__group_state   state;
-    ferry__kafka_intake *intakes[2]; /* calls, posts; NULL: not listened to */
-    char                 name[128];
-    char                 topics[FERRY__GROUP_TOPICS][160];
+    ferry__kafka_intake *intakes[FERRY__GROUP_LANES]; /* NULL: not listened to */
+    struct ferry__kafka_feed *feed; /* of a subscription: event.h; NULL: a service */
+    bool                 box;           /* the group of a subscription: it takes no calls */
+    char                 name[256];
+    char                 topics[FERRY__GROUP_TOPICS][288]; /* "": it has none of that */
     rd_kafka_topic_t    *handles[FERRY__GROUP_TOPICS];
     rd_kafka_t          *rk;
     ferry__kafka_tap     tap; /* the consumer's own queue */
     ferry__list          parts;
-    ferry__frames        ready[2];
+    ferry__frames        ready[FERRY__GROUP_LANES];
     ferry__frames        later; /* by due time, which stands in deadline_ms */
     ferry__frames        claims_new, claims_sent;
     ferry__frames        given; /* given.c; owner: its server was missed once */
@@ -84,6 +87,7 @@ ferry__kafka_group *ferry__group_new(ferry__kafka *k, const char *service); /* N
 ferry__kafka_part  *ferry__group_part(ferry__kafka_group *g, int topic, int32_t partition, bool make);
 void ferry__group_join(ferry__kafka_group *g, ferry__kafka_intake *in);
 bool ferry__group_poll(ferry__kafka_group *g); /* true: events are left */
+void ferry__group_event(ferry__kafka_group *g, rd_kafka_event_t *event); /* takes it */
 void ferry__group_drop_queue(ferry__kafka_group *g);
 void ferry__group_serve(ferry__kafka_group *g);           /* all that is due */
 int64_t ferry__group_next_ms(ferry__kafka_group *g); /* INT64_MAX: nothing */
@@ -135,7 +139,17 @@ bool ferry__commit_last(ferry__kafka_group *g); /* of partitions that leave; tru
 
 static inline bool ferry__group_posts(int topic)
 {
-    return topic != FERRY__GROUP_CALLS;
+    return topic == FERRY__GROUP_POSTS || topic == FERRY__GROUP_RETRY;
+}
+
+static inline int ferry__group_lane(int topic)
+{
+    return topic == FERRY__GROUP_CALLS ? 0 : topic == FERRY__GROUP_EVENTS ? 2 : 1;
+}
+
+static inline int ferry__lane_at(ferry__lane lane)
+{
+    return lane == FERRY__CALLS ? 0 : lane == FERRY__EVENTS ? 2 : 1;
 }
 
 #endif

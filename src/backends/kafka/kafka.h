@@ -29,6 +29,7 @@
 typedef struct ferry__kafka       ferry__kafka;
 typedef struct ferry__kafka_group ferry__kafka_group;
 typedef struct ferry__kafka_part  ferry__kafka_part;
+struct ferry__kafka_feed;
 
 extern const ferry__backend   ferry__kafka_backend, ferry__kafkas_backend; /* the second by TLS */
 extern const ferry__abilities ferry__kafka_more;
@@ -57,7 +58,7 @@ typedef struct ferry__kafka_target {
     bool                asked; /* a question about it is under way */
     bool                probed; /* the core waits for an answer */
     ferry__frames       held;   /* until its topic is known to exist */
-    char                topic_name[256];
+    char                topic_name[288];
     char                group_name[256];
 } ferry__kafka_target;
 
@@ -95,7 +96,8 @@ typedef struct ferry__kafka_intake {
     ferry__lane         lane;
     int                 credit;
     bool                closed;
-    char                service[];
+    struct ferry__kafka_feed *feed; /* EVENTS: event.h; ours to free */
+    char                service[];        /* EVENTS: the box */
 } ferry__kafka_intake;
 
 struct ferry__kafka {
@@ -142,6 +144,7 @@ struct ferry__kafka {
     char               state_why[FERRY_WHY_SIZE];
     bool               state_news;
     int                tries;
+    unsigned           ups;         /* how often the link came up */
     int64_t            start_at_ms; /* INT64_MAX: not to be started */
     int64_t            now_ms;
     char              *scratch;
@@ -189,6 +192,10 @@ void ferry__kafka_probe_event(ferry__kafka *k, rd_kafka_event_t *event);
 void ferry__kafka_tell_presences(ferry__kafka *k); /* in pump */
 ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *target); /* link's lock; NULL: no memory */
 
+/* name.c: topics and groups; suffix may be NULL. And back, without the namespace. */
+void ferry__kafka_name(const ferry__kafka *k, const char *name, const char *suffix, char *to, size_t size);
+void ferry__kafka_name_back(const char *name, size_t length, char *to, size_t size);
+
 /* token.c; any thread */
 void ferry__kafka_token(ferry__kafka *k, rd_kafka_t *rk);
 
@@ -196,7 +203,7 @@ void ferry__kafka_token(ferry__kafka *k, rd_kafka_t *rk);
 void ferry__kafka_close(void *self);
 void ferry__kafka_abandon(void *self);
 
-/* admin.c */
+/* admin.c; in flush */
 void ferry__kafka_admins(ferry__kafka *k);
 
 #endif

@@ -92,6 +92,7 @@ static void started(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     k->starting = false;
     if (ran && s->status == FERRY_OK && begin_reading(k, s)) {
         k->tries = 0;
+        k->ups++;
         ferry__kafka_set_state(k, FERRY__UP, FERRY_OK, NULL);
     } else {
         k->tries += k->tries < 30;

@@ -1,6 +1,7 @@
 /* member.c - joining a service's group, partitions that come and go, and leaving it. */
 #include "backends/kafka/group.h"
 #include "backends/kafka/create.h"
+#include "backends/kafka/event.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 
@@ -16,6 +17,7 @@ typedef struct prepare {
     ferry__kafka_group *group;
     rd_kafka_t         *rk;
     rd_kafka_conf_t    *conf;
+    ferry__feed_plan *plan; /* of a subscription */
     char                why[FERRY_WHY_SIZE];
     ferry_status        status;
 } prepare;
@@ -23,7 +25,8 @@ typedef struct prepare {
 static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
 {
     prepare *p = (prepare *)(void *)job;
-    p->status = ferry__kafka_create_service(k, p->group->name, p->why);
+    p->status = p->plan ? ferry__feed_create(k, p->plan, p->group->name, p->why)
+                        : ferry__kafka_create_service(k, p->group->name, false, p->why);
     if (p->status != FERRY_OK)
         return;
     p->rk = rd_kafka_new(RD_KAFKA_CONSUMER, p->conf, p->why, sizeof p->why);
@@ -36,6 +39,8 @@ static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
     const struct rd_kafka_metadata *metadata;
     if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
         rd_kafka_metadata_destroy(metadata);
+    if (p->plan)
+        p->status = ferry__feed_resolve(k, p->rk, p->plan, p->why);
 }
 
 static void destroy_now(rd_kafka_t *rk)
@@ -47,7 +52,10 @@ static void subscribe(ferry__kafka_group *g)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(FERRY__GROUP_TOPICS);
     for (int t = 0; t < FERRY__GROUP_TOPICS; t++) {
-        g->handles[t] = rd_kafka_topic_new(g->rk, g->topics[t], NULL);
+        if (!g->topics[t][0])
+            continue;
+        g->handles[t] = t == FERRY__GROUP_EVENTS ? ferry__feed_topic(g->rk, g->topics[t])
+                                                 : rd_kafka_topic_new(g->rk, g->topics[t], NULL);
         rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
     }
     rd_kafka_poll_set_consumer(g->rk);
@@ -63,10 +71,14 @@ static void prepared(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     g->preparing = false;
     if (p->conf)
         rd_kafka_conf_destroy(p->conf);
-    if (g->state == FERRY__GROUP_PREPARING && p->rk && !k->closing) {
+    bool good = p->rk && (!p->plan || p->status == FERRY_OK);
+    if (g->state == FERRY__GROUP_PREPARING && good && !k->closing) {
         g->rk = p->rk;
         g->state = FERRY__GROUP_MEMBER;
-        subscribe(g);
+        if (g->feed)
+            ferry__feed_prepared(g, p->plan);
+        if (!ferry__feed_alone(g))
+            subscribe(g);
     } else if (p->rk)
         destroy_now(p->rk);
     if (g->state == FERRY__GROUP_PREPARING) {
@@ -74,6 +86,7 @@ static void prepared(ferry__kafka *k, ferry__kafka_job *job, bool ran)
         if (ran && !k->closing)
             ferry__log_print(k->up->log, LOG_WARNING, "kafka: cannot serve '%s' yet: %s", g->name, p->why);
     }
+    ferry__feed_plan_free(p->plan);
     ferry__free(p);
 }
 
@@ -82,16 +95,21 @@ void ferry__member_prepare(ferry__kafka_group *g)
     char why[FERRY_WHY_SIZE];
     prepare *p = ferry__zalloc(sizeof *p);
     g->prepare_at_ms = g->k->now_ms + PREPARE_AGAIN_MS;
+    ferry__kafka_role role = !g->feed               ? FERRY__KAFKA_MEMBER
+                             : ferry__feed_alone(g) ? FERRY__KAFKA_LISTENER
+                                                      : FERRY__KAFKA_SUBSCRIBER;
+    ferry__feed_plan *plan = p && g->feed ? ferry__feed_plan_new(g->feed, &g->feed->wish, false) : NULL;
     rd_kafka_conf_t *conf =
-        p ? ferry__kafka_conf(&g->k->set, g->k->config, FERRY__KAFKA_MEMBER, g->name, NULL, why) : NULL;
+        p && (plan || !g->feed) ? ferry__kafka_conf(&g->k->set, g->k->config, role, g->name, NULL, why) : NULL;
     if (!conf) {
+        ferry__feed_plan_free(plan);
         ferry__free(p);
         return;
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
                                        RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
     ferry__phase_watch(g, conf);
-    *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf};
+    *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf, .plan = plan};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);
 }
@@ -108,7 +126,7 @@ typedef struct remake {
 static void run_remake(ferry__kafka *k, ferry__kafka_job *job)
 {
     remake *r = (remake *)(void *)job;
-    r->status = ferry__kafka_create_service(k, r->group->name, r->why);
+    r->status = ferry__kafka_create_service(k, r->group->name, r->group->box, r->why);
 }
 
 static void remade(ferry__kafka *k, ferry__kafka_job *job, bool ran)
@@ -172,7 +190,7 @@ static void release(rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *parts
 static int topic_of(const ferry__kafka_group *g, const char *name)
 {
     for (int t = 0; t < FERRY__GROUP_TOPICS; t++)
-        if (strcmp(g->topics[t], name) == 0)
+        if (g->topics[t][0] && strcmp(g->topics[t], name) == 0)
             return t;
     return -1;
 }
@@ -199,9 +217,14 @@ static void take_part(ferry__kafka_group *g, rd_kafka_topic_partition_t *at)
     ferry__kafka_part *p = topic >= 0 ? ferry__group_part(g, topic, at->partition, true) : NULL;
     char *metadata = at->metadata ? ferry__strndup(at->metadata, at->metadata_size) : NULL;
     size_t up = p ? p->up : 0;
+    bool anew = topic == FERRY__GROUP_EVENTS && at->offset < 0;
+    if (anew)
+        at->offset = ferry__feed_start_of(g->feed, at->partition);
     if (p && ferry__part_take(p, at->offset, metadata, who(g->k), &kept)) {
         p->owned = true;
-        p->leaving = p->paused = p->dirty = false;
+        p->leaving = p->paused = false;
+        p->turned = false;
+        p->dirty = anew && !g->feed->broken;
         if (!kept && ferry__group_posts(topic))
             g->posts_held -= up; /* those of another epoch settle elsewhere */
         at->offset = at->offset < 0 && !kept ? RD_KAFKA_OFFSET_BEGINNING : p->base;
@@ -303,7 +326,7 @@ static bool posts_up(const ferry__kafka_group *g, bool leaving_only)
 {
     for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
         const ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        if (p->owned && (p->leaving || !leaving_only) && ferry__group_posts(p->topic) && p->up > 0)
+        if (p->owned && (p->leaving || !leaving_only) && p->topic != FERRY__GROUP_CALLS && p->up > 0)
             return true;
     }
     return false;
@@ -359,13 +382,14 @@ static size_t unsettled(const ferry__kafka_group *g)
  * at once, those of posts when their last handler ended. The topic of dead letters is a subscription that costs nothing. */
 static void resubscribe(ferry__kafka_group *g)
 {
-    char dead[192];
+    char dead[288];
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(FERRY__GROUP_TOPICS);
     snprintf(dead, sizeof dead, "%s.dead", g->name);
     rd_kafka_topic_partition_list_add(list, dead, RD_KAFKA_PARTITION_UA);
     g->holds_posts = posts_up(g, false);
     for (int t = FERRY__GROUP_POSTS; g->holds_posts && t < FERRY__GROUP_TOPICS; t++)
-        rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
+        if (g->topics[t][0])
+            rd_kafka_topic_partition_list_add(list, g->topics[t], RD_KAFKA_PARTITION_UA);
     rd_kafka_subscribe(g->rk, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -386,7 +410,7 @@ static void begin_leave(ferry__kafka_group *g)
     g->last_commit = g->last_commit && g->revoking;
     drop_all(g);
     ferry__ahead_withdraw(g);
-    if (unsettled(g) == 0 || g->k->closing)
+    if (unsettled(g) == 0 || g->k->closing || ferry__feed_alone(g))
         return;
     pause_all(g);
     resubscribe(g);
@@ -396,6 +420,11 @@ static void begin_close(ferry__kafka_group *g)
 {
     g->state = FERRY__GROUP_CLOSING;
     ferry__commit_give_up(g);
+    if (ferry__feed_alone(g)) {
+        ferry__feed_stop(g);
+        ferry__member_destroy(g);
+        return;
+    }
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(g->rk, g->tap.queue);
     if (error)
         rd_kafka_error_destroy(error);
@@ -409,6 +438,11 @@ static bool too_young(const ferry__kafka_group *g)
 
 static void serve_leave(ferry__kafka_group *g)
 {
+    if (ferry__feed_alone(g)) {
+        if (unsettled(g) == 0 || g->k->closing)
+            begin_close(g);
+        return;
+    }
     if (!ferry__commit_may(g) || g->assigning || too_young(g))
         return;
     if (g->last_commit) {
@@ -468,12 +502,22 @@ void ferry__member_destroy(ferry__kafka_group *g)
     ferry__kafka_job_add(g->k, &d->job);
 }
 
+/* A subscription is what its events are: posts alone wait for them, and end with them. */
+static bool unwanted(const ferry__kafka_group *g)
+{
+    if (g->box && g->state != FERRY__GROUP_PREPARING)
+        return !g->intakes[2];
+    return !g->intakes[0] && !g->intakes[1] && !g->intakes[2];
+}
+
 void ferry__member_serve(ferry__kafka_group *g)
 {
-    if (!g->intakes[0] && !g->intakes[1] && g->state == FERRY__GROUP_PREPARING && !g->preparing)
+    if (unwanted(g) && g->state == FERRY__GROUP_PREPARING && !g->preparing)
         g->state = FERRY__GROUP_GONE;
-    else if (!g->intakes[0] && !g->intakes[1] && g->state == FERRY__GROUP_MEMBER)
+    else if (unwanted(g) && g->state == FERRY__GROUP_MEMBER)
         begin_leave(g);
+    else if (g->box && !g->intakes[2] && g->state == FERRY__GROUP_PREPARING)
+        return;
     else if (g->state == FERRY__GROUP_PREPARING && !g->preparing && g->k->now_ms >= g->prepare_at_ms &&
              g->k->state == FERRY__UP)
         ferry__member_prepare(g);

@@ -230,6 +230,17 @@ void ferry__part_done(ferry__kafka_part *p)
 
 /* ---- messages ---- */
 
+bool ferry__part_reset(ferry__kafka_part *p, int64_t offset)
+{
+    p->epoch++;
+    p->up = 0;
+    p->base = p->read = p->top = offset > 0 ? offset : 0;
+    memset(&p->own, 0, sizeof p->own);
+    p->old = p->sent = p->known = p->own;
+    p->dirty = true;
+    return grow(p, 1);
+}
+
 bool ferry__part_full(const ferry__kafka_part *p)
 {
     return p->top - p->base >= FERRY__PART_SPAN;
@@ -245,6 +256,21 @@ static void skip_gap(ferry__kafka_part *p, int64_t offset)
     for (int64_t o = p->read; o < offset && o < p->top; o++)
         if (ferry__part_state(p, o) != FERRY__PART_UP)
             ferry__part_set(p, o, FERRY__PART_DONE);
+}
+
+void ferry__part_skip(ferry__kafka_part *p, int64_t offset)
+{
+    if (offset <= p->read)
+        return;
+    skip_gap(p, offset);
+    int64_t top = p->top;
+    if (!extend(p, offset))
+        return;
+    for (int64_t o = top; o < offset; o++)
+        *cell(p, o) = FERRY__PART_DONE;
+    p->read = offset;
+    p->dirty = true;
+    advance(p);
 }
 
 bool ferry__part_see(ferry__kafka_part *p, int64_t offset, int64_t time_ms, bool *maybe, unsigned *attempts)
@@ -290,7 +316,7 @@ static char *print_bits(const ferry__kafka_part *p, unsigned states, char *to)
 static char *print_attempts(const ferry__kafka_part *p, char *to, const char *end)
 {
     const char *mark = ";a=";
-    for (int64_t o = p->base; o < p->top && end - to > 160; o++) {
+    for (int64_t o = p->base; o < p->top && o - p->base < FERRY__PART_SPAN && end - to > 160; o++) {
         int state = ferry__part_state(p, o), n = *cell(p, o) / ATTEMPT;
         if (n == 0 || (state != FERRY__PART_UP && state != FERRY__PART_MAYBE))
             continue;
@@ -319,8 +345,8 @@ static char *print_given(const ferry__kafka_part *p, const char *us, char *to, c
     char names[FERRY__PART_GIVERS][FERRY__PART_MEMBER] = {{0}};
     const char *mark = ";g=";
     int count = 0;
-    for (int64_t o = p->base;
-         o < p->top && count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
+    for (int64_t o = p->base; o < p->top && o - p->base < FERRY__PART_SPAN &&
+         count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
         int state = ferry__part_state(p, o);
         const char *who = state == FERRY__PART_GIVEN      ? ferry__part_giver(p, o)
                           : state == FERRY__PART_UP && us ? us

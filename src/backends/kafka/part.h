@@ -36,7 +36,8 @@ struct ferry__kafka_group;
 
 enum { FERRY__PART_NEW, FERRY__PART_MAYBE, FERRY__PART_UP, FERRY__PART_DONE, FERRY__PART_GIVEN };
 enum {
-    FERRY__PART_SPAN = 8192 /* messages between base and top at most */,
+    FERRY__PART_SPAN = 8192 /* messages between base and top at most, and what a commit tells of */,
+    FERRY__PART_EVENTS = 262144 /* the same for events, of which a commit tells only the first */,
     FERRY__PART_META = 4000,
     FERRY__PART_GIVERS = 4,
     FERRY__PART_MEMBER = 120
@@ -50,6 +51,8 @@ typedef struct ferry__kafka_part {
     bool     owned, leaving, paused;
     bool     dirty;     /* something is to be committed */
     bool     sending;   /* it is part of the commit under way */
+    bool     turned;    /* of events: they come by the queue of their own */
+    bool     looking;   /* why its offset is gone is asked */
     unsigned epoch;
     int64_t  base, read, top;
     size_t   up;        /* messages that are UP */
@@ -79,6 +82,10 @@ static inline bool ferry__part_claimed(const ferry__kafka_part *p, int64_t offse
 {
     return offset < p->known.to && time_ms <= p->known.time_ms;
 }
+/* Anew from there: what is up belongs to the past. */
+bool ferry__part_reset(ferry__kafka_part *p, int64_t offset);
+/* Below that offset nothing more comes. */
+void ferry__part_skip(ferry__kafka_part *p, int64_t offset);
 bool ferry__part_full(const ferry__kafka_part *p); /* `top` must not move on */
 void ferry__part_set(ferry__kafka_part *p, int64_t offset, int state);
 int  ferry__part_state(const ferry__kafka_part *p, int64_t offset);

@@ -1,4 +1,5 @@
 /* pipe.c - the table of the transport, noting and upcalls; the rest is where kafka.h says. */
+#include "backends/kafka/event.h"
 #include "backends/kafka/group.h"
 #include "backends/kafka/wire.h"
 #include "base/alloc.h"
@@ -115,12 +116,17 @@ static ferry_status kafka_listen(void *self, ferry__source *source)
         k->replies_to = source;
         return FERRY_OK;
     }
-    if (source->lane != FERRY__CALLS && source->lane != FERRY__POSTS)
+    if (source->lane == FERRY__CONTROLS)
         return FERRY_UNSUPPORTED;
-    ferry__kafka_intake *in = ferry__zalloc(sizeof *in + strlen(source->name) + 1);
+    const char *name = source->lane == FERRY__EVENTS ? source->wish->box : source->name;
+    ferry__kafka_intake *in = ferry__zalloc(sizeof *in + strlen(name) + 1);
+    if (in && source->lane == FERRY__EVENTS && !(in->feed = ferry__feed_new(k, source))) {
+        ferry__free(in);
+        in = NULL;
+    }
     if (!in)
         return FERRY_NO_MEMORY;
-    memcpy(in->service, source->name, strlen(source->name));
+    memcpy(in->service, name, strlen(name));
     in->source = source;
     in->lane = source->lane;
     source->data = in;
@@ -234,14 +240,22 @@ static void kafka_retry(void *self, ferry__frame *f, int delay_ms)
 static void kafka_bury(void *self, ferry__frame *f, const char *box, const void *record, size_t length)
 {
     ferry__kafka *k = self;
-    size_t name = strlen(k->config->ns) + strlen(box) + 8;
+    size_t name = strlen(k->config->ns) + strlen(box) + 16;
     ferry__kafka_note *n = note_move(k, f, name + length);
     if (!n)
         return;
-    snprintf(n->room, name, "%s.%s.dead", k->config->ns, box);
+    ferry__kafka_name(k, box, "dead", n->room, name);
     n->due_ms = ferry__wall_ms();
     n->length = length;
     memcpy(n->room + strlen(n->room) + 1, record, length);
+}
+
+static void kafka_seek(void *self, ferry__source *source, const ferry__wish *to)
+{
+    ferry__kafka_intake *in = source->data;
+    (void)self;
+    if (in && in->feed)
+        ferry__feed_note_seek(in->feed, to);
 }
 
 static void kafka_probe(void *self, ferry__target *target)
@@ -269,12 +283,14 @@ static void flush_intakes(ferry__kafka *k)
         in->credit = (in->taken_back ? 0 : in->credit) + in->noted;
         in->taken_back = false;
         in->noted = 0;
+        if (in->feed)
+            ferry__feed_pass_seek(in->feed);
         if (in->source)
             continue;
         in->credit = 0;
         in->closed = true;
-        if (in->group && in->group->intakes[in->lane == FERRY__POSTS] == in)
-            in->group->intakes[in->lane == FERRY__POSTS] = NULL;
+        if (in->group && in->group->intakes[ferry__lane_at(in->lane)] == in)
+            in->group->intakes[ferry__lane_at(in->lane)] = NULL;
     }
 }
 
@@ -305,17 +321,19 @@ static void kafka_flush(void *self)
         a->next = k->passed.admins;
         k->passed.admins = a;
     }
+    ferry__kafka_admins(k);
 }
 
 /* ---- a turn ---- */
 
 static ferry__kafka_group *group_for(ferry__kafka *k, const char *service, ferry__lane lane)
 {
-    char name[160];
-    snprintf(name, sizeof name, "%s.%s", k->config->ns, service);
+    char name[256];
+    ferry__kafka_name(k, service, NULL, name, sizeof name);
     for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
         ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
-        if (strcmp(g->name, name) == 0 && g->state < FERRY__GROUP_LEAVING && !g->intakes[lane == FERRY__POSTS])
+        if (strcmp(g->name, name) == 0 && g->state < FERRY__GROUP_LEAVING &&
+            !g->intakes[ferry__lane_at(lane)] && !(g->feed && lane == FERRY__EVENTS))
             return g;
     }
     ferry__kafka_group *g = ferry__group_new(k, service);
@@ -358,7 +376,6 @@ static void kafka_step(void *self)
     ferry__kafka_settle_all(k);
     ferry__kafka_send_moved(k);
     take_probes(k);
-    ferry__kafka_admins(k);
     if (k->flying)
         atomic_store_explicit(&k->calls_tap.rung, true, memory_order_relaxed);
     k->more = ferry__kafka_poll(k);
@@ -423,6 +440,7 @@ static void kafka_pump(void *self)
     }
     hand_outcomes(k);
     hand_frames(k);
+    ferry__feed_tell(k);
     ferry__kafka_tell_presences(k);
     for (ferry__admin *a; (a = k->answers);) {
         k->answers = a->next;
@@ -480,13 +498,15 @@ static int kafka_fd(void *self)
 }
 
 const ferry__abilities ferry__kafka_more = {
+    .seek = kafka_seek,
     .admin = kafka_admin,
 };
 
 #define TABLE(name, text)                                                                                              \
     {                                                                                                                  \
         .scheme = name, .about = text, .state_size = sizeof(ferry__kafka),                                             \
-        .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE, .settings = ferry__kafka_setting_table,             \
+        .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE | FERRY__REPLAYS,                  \
+        .settings = ferry__kafka_setting_table,             \
         .more = &ferry__kafka_more, .open = kafka_open, .close = ferry__kafka_close, .abandon = ferry__kafka_abandon,  \
         .listen = kafka_listen, .unlisten = kafka_unlisten, .credit = kafka_credit, .send = kafka_send,                \
         .flush = kafka_flush, .settle = kafka_settle, .retry = kafka_retry, .bury = kafka_bury,                        \

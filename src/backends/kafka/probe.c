@@ -4,7 +4,7 @@
  *                                         none --> DescribeConfigs(NS.SERVICE.calls): there? --> GONE, else NEVER
  *
  * Frames that wait for their topic and the core's questions share one question. */
-#include "backends/kafka/kafka.h"
+#include "backends/kafka/event.h"
 #include "base/alloc.h"
 
 #include <string.h>
@@ -28,9 +28,11 @@ ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *targ
         return NULL;
     t->target = target;
     ferry__frames_init(&t->held);
-    snprintf(t->group_name, sizeof t->group_name, "%s.%.*s", k->config->ns, 100, target->name);
-    snprintf(t->topic_name, sizeof t->topic_name, "%.200s.%s", t->group_name,
-             target->lane == FERRY__POSTS ? "posts" : "calls");
+    ferry__kafka_name(k, target->name, NULL, t->group_name, sizeof t->group_name);
+    snprintf(t->topic_name, sizeof t->topic_name, "%s.%s", t->group_name,
+             target->lane == FERRY__POSTS    ? "posts"
+             : target->lane == FERRY__EVENTS ? "events"
+                                             : "calls");
     ferry__list_append(&k->targets, &t->node);
     target->data = t;
     return t;
@@ -76,6 +78,10 @@ void ferry__kafka_probe(ferry__kafka *k, ferry__kafka_target *t)
 {
     if (t->asked)
         return;
+    if (t->target->lane == FERRY__EVENTS) {
+        ferry__event_target(k, t);
+        return;
+    }
     if (t->probed)
         ask_members(k, t);
     else

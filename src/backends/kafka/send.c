@@ -98,13 +98,24 @@ static void field(ferry__wire_post *p, rd_kafka_vtype_t type, const void *data, 
     v->u.mem.size = length;
 }
 
+/* An event's record is as old as the event: so it is found by its time. */
+static void stamp(ferry__wire_post *p, const ferry__frame *f)
+{
+    rd_kafka_vu_t *v = &p->fields[p->count++];
+    v->vtype = RD_KAFKA_VTYPE_TIMESTAMP;
+    v->u.i64 = f->time_ms;
+}
+
 static rd_kafka_resp_err_t produce_open(rd_kafka_t *rk, rd_kafka_topic_t *topic, ferry__frame *f, int64_t due_ms,
                                         ferry__kafka_note *n)
 {
     ferry__wire_post p;
-    ferry__wire_headers(&p, f, due_ms);
+    bool stored = f->kind == FERRY__EVENT && n->target && n->target->target->lane == FERRY__EVENTS;
+    ferry__wire_headers(&p, f, due_ms, stored);
     field(&p, RD_KAFKA_VTYPE_VALUE, ferry__frame_body(f), f->body.length);
     field(&p, RD_KAFKA_VTYPE_KEY, f->key.at ? f->data + f->key.at : NULL, f->key.length);
+    if (stored && f->time_ms > 0)
+        stamp(&p, f);
     p.fields[p.count].vtype = RD_KAFKA_VTYPE_RKT;
     p.fields[p.count++].u.rkt = topic;
     p.fields[p.count].vtype = RD_KAFKA_VTYPE_MSGFLAGS;
@@ -193,6 +204,10 @@ static void look_again(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
 {
     t->topic = NULL;
     ferry__frames_add(&t->held, f);
+    if (t->target->lane == FERRY__EVENTS) {
+        ferry__kafka_probe(k, t);
+        return;
+    }
     look *l = t->asked ? NULL : ferry__zalloc(sizeof *l);
     if (!l)
         return;

@@ -189,7 +189,7 @@ ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__c
         status = add_foreign(s, url, why);
     if (status != FERRY_OK)
         return status;
-    for (int role = FERRY__KAFKA_CALLS; role <= FERRY__KAFKA_BROWSER; role++) {
+    for (int role = FERRY__KAFKA_CALLS; role <= FERRY__KAFKA_LISTENER; role++) {
         rd_kafka_conf_t *conf = ferry__kafka_conf(s, config, (ferry__kafka_role)role, "check", NULL, why);
         if (!conf)
             return FERRY_INVALID;
@@ -259,6 +259,19 @@ static const pair browser[] = {{"enable.auto.commit", "false"},
                                {"fetch.error.backoff.ms", "10"},
                                {NULL, NULL}};
 
+static const pair subscriber[] = {{"queued.min.messages", "20000"},
+                                  {"queued.max.messages.kbytes", "32768"},
+                                  {"enable.partition.eof", "true"},
+                                  {NULL, NULL}};
+static const pair listener[] = {{"enable.auto.commit", "false"},
+                                {"enable.auto.offset.store", "false"},
+                                {"auto.offset.reset", "error"},
+                                {"fetch.error.backoff.ms", "10"},
+                                {"fetch.wait.max.ms", "500"},
+                                {"isolation.level", "read_uncommitted"},
+                                {"allow.auto.create.topics", "false"},
+                                {NULL, NULL}};
+
 /* librdkafka's texts quote values: not those of secrets. */
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *why)
 {
@@ -313,13 +326,16 @@ static void set_partitioner(rd_kafka_conf_t *conf, ferry__kafka_picker *pick)
 rd_kafka_conf_t *ferry__kafka_conf(const ferry__kafka_settings *s, const ferry__config *config, ferry__kafka_role role,
                                    const char *group, ferry__kafka_picker *pick, char *why)
 {
-    static const pair *const roles[] = {calls, posts, reader, member, browser};
+    static const pair *const roles[] = {calls, posts, reader, member, browser, member, listener};
+    bool joins = role == FERRY__KAFKA_MEMBER || role == FERRY__KAFKA_SUBSCRIBER;
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     bool producer = role == FERRY__KAFKA_CALLS || role == FERRY__KAFKA_POSTS;
     if (producer && pick)
         set_partitioner(conf, pick);
     bool good = set_pairs(conf, roles[role], why) && set_sizes(conf, config, producer, why);
-    if (role == FERRY__KAFKA_MEMBER)
+    if (role == FERRY__KAFKA_SUBSCRIBER || role == FERRY__KAFKA_LISTENER)
+        good = good && set_pairs(conf, subscriber, why);
+    if (joins)
         good = good && set(conf, "group.id", group, why) &&
                set_number(conf, "session.timeout.ms", s->session_ms, why) &&
                set_number(conf, "heartbeat.interval.ms", s->heartbeat_ms, why) &&

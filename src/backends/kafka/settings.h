@@ -33,7 +33,9 @@ typedef enum ferry__kafka_role {
     FERRY__KAFKA_POSTS,
     FERRY__KAFKA_READER,
     FERRY__KAFKA_MEMBER,
-    FERRY__KAFKA_BROWSER
+    FERRY__KAFKA_BROWSER,
+    FERRY__KAFKA_SUBSCRIBER, /* a member of a group of subscribers */
+    FERRY__KAFKA_LISTENER    /* of a broadcast: in no group */
 } ferry__kafka_role;
 
 typedef int32_t ferry__kafka_picker(const rd_kafka_topic_t *topic, const void *key, size_t length, int32_t count,

@@ -12,6 +12,10 @@ static ferry__kafka_part *part_of(const ferry__frame *f)
 
 static void not_ours(ferry__kafka *k, ferry__kafka_part *p, int64_t offset)
 {
+    if (p->topic == FERRY__GROUP_EVENTS) { /* of before a seek, or it comes again to whoever has the partition now */
+        *(p->owned ? &k->settled_now : &k->lost_now) += 1;
+        return;
+    }
     bool back = p->owned && strcmp(ferry__part_giver(p, offset), p->group->member) == 0 && p->group->member[0];
     if (!back) { /* another server has the partition */
         ferry__kafka_send_mark(k, p, offset);

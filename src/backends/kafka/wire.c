@@ -18,6 +18,7 @@ static const struct {
 } verbs[] = {
     {"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
 enum { VERBS = sizeof verbs / sizeof *verbs };
+#define EVENT "event" /* in the place of the verb */
 
 int64_t ferry__wire_mark(const rd_kafka_message_t *m)
 {
@@ -151,22 +152,29 @@ void ferry__wire_headers_done(ferry__wire_post *p)
     p->program = NULL;
 }
 
-void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms)
+static const char *verb_name(const ferry__frame *f)
 {
-    const char *verb = "post", *type = ferry__frame_text(f, f->content_type);
-    p->count = p->used = 0;
-    ferry__id_print(&f->id, p->id);
     for (size_t i = 0; i < VERBS; i++)
         if (verbs[i].verb == (ferry_verb)f->verb)
-            verb = verbs[i].name;
+            return verbs[i].name;
+    return f->kind == FERRY__EVENT ? EVENT : "post";
+}
+
+void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms, bool stored)
+{
+    const char *verb = verb_name(f), *type = ferry__frame_text(f, f->content_type);
+    p->count = p->used = 0;
+    ferry__id_print(&f->id, p->id);
     type = *type ? type : "application/msgpack";
     add(p, "content-type", type, strlen(type));
     add(p, "ce_specversion", "1.0", 3);
     add(p, "ce_id", p->id, strlen(p->id));
     add_slice(p, "ce_type", f, f->route);
     add_slice(p, "ce_source", f, f->source);
-    add(p, "ferry-verb", verb, strlen(verb));
-    add_number(p, "ferry-time", f->time_ms);
+    if (!stored)
+        add(p, "ferry-verb", verb, strlen(verb));
+    if (!stored || f->time_ms <= 0)
+        add_number(p, "ferry-time", f->time_ms);
     add_slice(p, "ferry-correlation", f, f->correlation);
     add_slice(p, "ferry-idempotency-key", f, f->idempotency_key);
     add_program(p, f);
@@ -175,21 +183,55 @@ void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due
     add_number(p, "ferry-due", due_ms);
 }
 
-/* A header as a text of ours; librdkafka puts a NUL behind each value. NULL: not there. */
-static const char *text(const rd_kafka_headers_t *h, const char *name, size_t *length)
+/* The headers that are ours; librdkafka puts a NUL behind each value. NULL: not there. */
+typedef struct fields {
+    const char *content_type, *id, *type, *source;
+    const char *verb, *time, *correlation, *idempotency_key, *headers, *partition, *attempt, *due;
+    size_t      headers_length;
+    bool        others;
+} fields;
+
+static const char **field_of(fields *f, const char *name)
 {
-    const void *value = NULL;
-    size_t size = 0;
-    if (!h || rd_kafka_header_get_last(h, name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR || !value)
-        return NULL;
-    if (length)
-        *length = size;
-    return value;
+    const struct {
+        const char  *name;
+        const char **to;
+    } all[] = {{"ce_id", &f->id},
+               {"ce_type", &f->type},
+               {"ce_source", &f->source},
+               {"content-type", &f->content_type},
+               {"ferry-correlation", &f->correlation},
+               {"ferry-partition", &f->partition},
+               {"ferry-verb", &f->verb},
+               {"ferry-time", &f->time},
+               {"ferry-idempotency-key", &f->idempotency_key},
+               {"ferry-headers", &f->headers},
+               {"ferry-attempt", &f->attempt},
+               {"ferry-due", &f->due}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(all[i].name, name) == 0)
+            return all[i].to;
+    return NULL;
 }
 
-static int64_t number(const rd_kafka_headers_t *h, const char *name)
+static void read_fields(fields *f, const rd_kafka_headers_t *h)
 {
-    const char *value = text(h, name, NULL);
+    const char *name;
+    const void *value;
+    size_t size;
+    memset(f, 0, sizeof *f);
+    for (size_t i = 0; h && rd_kafka_header_get_all(h, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        const char **to = reserved(name) ? field_of(f, name) : NULL;
+        f->others = f->others || !reserved(name);
+        if (to)
+            *to = value;
+        if (to == &f->headers)
+            f->headers_length = size;
+    }
+}
+
+static int64_t number(const char *value)
+{
     long long n = value ? strtoll(value, NULL, 10) : 0;
     return n > 0 ? n : 0;
 }
@@ -234,31 +276,38 @@ static bool encode_program(const rd_kafka_headers_t *h, ferry__parts *parts, voi
     return good;
 }
 
-static uint8_t verb_of(const rd_kafka_headers_t *h)
+static void read_verb(ferry__frame *f, const char *name)
 {
-    const char *name = text(h, "ferry-verb", NULL);
+    f->verb = FERRY_POST;
+    if (name && strcmp(name, EVENT) == 0) {
+        f->kind = FERRY__EVENT;
+        f->verb = 0;
+    }
     for (size_t i = 0; name && i < VERBS; i++)
-        if (strcmp(name, verbs[i].name) == 0)
-            return (uint8_t)verbs[i].verb;
-    return FERRY_POST;
+        if (strcmp(verbs[i].name, name) == 0)
+            f->verb = (uint8_t)verbs[i].verb;
 }
 
-static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms, ferry_status *why)
+static int64_t time_of(const rd_kafka_message_t *m, const fields *f)
 {
-    rd_kafka_headers_t *h = NULL;
+    rd_kafka_timestamp_type_t type;
+    int64_t at = f->time ? number(f->time) : rd_kafka_message_timestamp(m, &type);
+    return at > 0 ? at : 0;
+}
+
+static ferry__frame *make_post(const rd_kafka_message_t *m, const rd_kafka_headers_t *h, const fields *own)
+{
     char key[256];
-    rd_kafka_message_headers(m, &h);
-    ferry__parts parts = {.route = clean(text(h, "ce_type", NULL)),
-                          .correlation = clean(text(h, "ferry-correlation", NULL)),
-                          .idempotency_key = clean(text(h, "ferry-idempotency-key", NULL)),
-                          .source = clean(text(h, "ce_source", NULL)),
-                          .content_type = clean(text(h, "content-type", NULL)),
+    void *program = NULL;
+    ferry__parts parts = {.route = own->type,
+                          .correlation = clean(own->correlation),
+                          .idempotency_key = clean(own->idempotency_key),
+                          .source = clean(own->source),
+                          .content_type = clean(own->content_type),
+                          .headers = own->headers,
+                          .headers_length = own->headers_length,
                           .body = m->payload ? m->payload : "",
                           .body_length = m->payload ? m->len : 0};
-    const char *id = text(h, "ce_id", NULL);
-    ferry__id read_id;
-    if (!parts.route || !id || !ferry__id_parse(id, &read_id))
-        return NULL;
     if (parts.content_type && strcmp(parts.content_type, "application/msgpack") == 0)
         parts.content_type = NULL;
     if (m->key && m->key_len > 0 && m->key_len < sizeof key && !memchr(m->key, 0, m->key_len)) {
@@ -266,21 +315,32 @@ static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms, fer
         key[m->key_len] = '\0';
         parts.key = key;
     }
-    void *program = NULL;
-    parts.headers = text(h, "ferry-headers", &parts.headers_length);
-    bool good = parts.headers || encode_program(h, &parts, &program);
+    bool good = parts.headers || !own->others || encode_program(h, &parts, &program);
     ferry__frame *f = good ? ferry__frame_new(FERRY__POST, &parts) : NULL;
     ferry__free(program);
+    return f;
+}
+
+static ferry__frame *read_post(const rd_kafka_message_t *m, int64_t *due_ms, ferry_status *why)
+{
+    rd_kafka_headers_t *h = NULL;
+    fields own;
+    ferry__id id;
+    rd_kafka_message_headers(m, &h);
+    read_fields(&own, h);
+    if (!clean(own.type) || !own.id || !ferry__id_parse(own.id, &id))
+        return NULL;
+    ferry__frame *f = make_post(m, h, &own);
     if (!f) {
         *why = FERRY_NO_MEMORY;
         return NULL;
     }
-    f->id = read_id;
-    f->verb = verb_of(h);
-    f->time_ms = number(h, "ferry-time");
-    f->attempt = (uint32_t)number(h, "ferry-attempt");
-    f->partition = (uint32_t)number(h, "ferry-partition");
-    *due_ms = number(h, "ferry-due");
+    f->id = id;
+    read_verb(f, own.verb);
+    f->time_ms = time_of(m, &own);
+    f->attempt = (uint32_t)number(own.attempt);
+    f->partition = (uint32_t)number(own.partition);
+    *due_ms = number(own.due);
     return f;
 }
 

@@ -35,7 +35,8 @@ typedef struct ferry__wire_post {
     char          id[FERRY__ID_TEXT], numbers[4][24];
     size_t        used;
 } ferry__wire_post;
-void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms); /* 0: not to be retried */
+/* due_ms: 0: not to be retried. stored: an event in the topic of its domain, whose record has its time. */
+void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms, bool stored);
 void ferry__wire_headers_done(ferry__wire_post *p);
 
 #endif
