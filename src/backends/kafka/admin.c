@@ -9,8 +9,8 @@ enum { LOOK_MS = 3000 };
 
 typedef struct question {
     ferry__kafka_job job;
-    ferry__admin    *admin;
-    char            *key; /* of the record to remove */
+    ferry__admin *admin;
+    char *key;                 /* of the record to remove */
     ferry__lag_source *source; /* that is asked for */
 } question;
 

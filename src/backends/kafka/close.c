@@ -21,7 +21,7 @@ static void drop_notes(ferry__list *list)
 
 static void drop_memory(ferry__kafka *k)
 {
-    ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
+    ferry__frames *frames[] = {&k->noted.frames,   &k->noted.settled,   &k->noted.returned, &k->passed.frames,
                                &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
         ferry__frames_drop(frames[i]);
@@ -43,6 +43,7 @@ static void drop_memory(ferry__kafka *k)
         ferry__frames_drop(&t->held);
         ferry__free(t);
     }
+    ferry__kafka_drop_spare(k);
     ferry__kafka_tell_presences(k);
     ferry__free(k->scratch);
     ferry__known_free(k->known);

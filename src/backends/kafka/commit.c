@@ -11,7 +11,7 @@ enum {
     LAZY_MS = 100, /* handled calls wait for so many others, and so long at most */
     EVENTS = 1000,
     EVENTS_MS = 10, /* the same for events: so many are handled twice when we are killed */
-    AGAIN_MS = 50  /* after a commit that failed: partitions may be moving */
+    AGAIN_MS = 50   /* after a commit that failed: partitions may be moving */
 };
 
 static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, ferry__kafka_part *p)
@@ -141,8 +141,8 @@ bool ferry__commit_may(ferry__kafka_group *g)
 
 void ferry__commit_serve(ferry__kafka_group *g)
 {
-    if (!g->rk || ferry__feed_alone(g) || !ferry__commit_may(g) || g->state < FERRY__GROUP_MEMBER || g->state >= FERRY__GROUP_CLOSING ||
-        g->last_commit)
+    if (!g->rk || ferry__feed_alone(g) || !ferry__commit_may(g) || g->state < FERRY__GROUP_MEMBER ||
+        g->state >= FERRY__GROUP_CLOSING || g->last_commit)
         return;
     if (g->dones > 0 && g->commit_at_ms == INT64_MAX)
         g->commit_at_ms = g->k->now_ms + (g->feed ? EVENTS_MS : LAZY_MS);

@@ -5,13 +5,18 @@
 #include <string.h>
 
 enum { CREATE_MS = 5000, TOPICS = 4, LOOK_MS = 1000 };
-enum { SEGMENTS = 4 /* only whole segments are deleted */, SEGMENT_MIN = 1 << 20, SEGMENT_MAX = 1 << 30, ROLL_MIN_MS = 10000 };
+enum {
+    SEGMENTS = 4 /* only whole segments are deleted */,
+    SEGMENT_MIN = 1 << 20,
+    SEGMENT_MAX = 1 << 30,
+    ROLL_MIN_MS = 10000
+};
 
 typedef struct plan {
-    char    name[288];
-    int     partitions;
+    char name[288];
+    int partitions;
     int64_t keep_ms, keep_bytes; /* -1: for ever; bytes: of a partition; 0: the broker's */
-    bool    compact;
+    bool compact;
 } plan;
 
 static void set_number(rd_kafka_NewTopic_t *t, const char *name, int64_t value)
@@ -165,7 +170,9 @@ ferry_status ferry__kafka_create_domain(ferry__kafka *k, ferry__kafka_keep keep,
 {
     int64_t count = keep.partitions ? keep.partitions : k->config->partitions;
     int64_t ms = keep.ms ? keep.ms : k->config->keep_ms, bytes = keep.bytes ? keep.bytes : k->config->keep_bytes;
-    plan p = {.partitions = (int)count, .keep_ms = ms > 0 ? ms : -1, .keep_bytes = bytes > 0 ? (bytes + count - 1) / count : -1};
+    plan p = {.partitions = (int)count,
+              .keep_ms = ms > 0 ? ms : -1,
+              .keep_bytes = bytes > 0 ? (bytes + count - 1) / count : -1};
     size_t new = 0;
     int partitions;
     snprintf(p.name, sizeof p.name, "%s", topic);

@@ -184,8 +184,8 @@ static bool refresh(ferry__kafka *k, ferry__dead_box *b, ferry__admin *a)
 
 typedef struct page {
     ferry_value *rows;
-    size_t       limit, at; /* next letter of the box */
-    bool         all;
+    size_t limit, at; /* next letter of the box */
+    bool all;
 } page;
 
 static bool add_row(ferry__dead_box *b, const rd_kafka_message_t *m, void *arg)

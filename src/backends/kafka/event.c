@@ -8,9 +8,10 @@
 #include <string.h>
 
 enum {
-    EVENTS = 2000,  /* taken in one turn */
-    AHEAD = 256,    /* taken beyond the credit */
-    EMPTY_MS = 2000 /* a member without a partition takes the stored ones for finished after so long: some may be on their way to it */
+    EVENTS = 2000, /* taken in one turn */
+    AHEAD = 256,   /* taken beyond the credit */
+    EMPTY_MS =
+        2000 /* a member without a partition takes the stored ones for finished after so long: some may be on their way to it */
 };
 
 bool ferry__event_wish_set(ferry__event_wish *to, int from, int64_t time_ms, const char *position)

@@ -53,11 +53,11 @@ void ferry__feed_pass_seek(ferry__kafka_feed *s)
 }
 
 typedef struct move {
-    ferry__kafka_job    job;
+    ferry__kafka_job job;
     ferry__kafka_group *group;
     ferry__feed_plan *plan;
-    ferry_status        status;
-    char                why[FERRY_WHY_SIZE];
+    ferry_status status;
+    char why[FERRY_WHY_SIZE];
 } move;
 
 static void run_move(ferry__kafka *k, ferry__kafka_job *job)
@@ -94,8 +94,8 @@ static void moved(ferry__kafka *k, ferry__kafka_job *job, bool ran)
     if (now && !s->broken)
         move_all(g);
     else if (!now && !s->seek_passed) /* no answer, or partitions are moving: again */
-        s->seek_passed = ferry__event_wish_set(&s->passed, m->plan->wish.from, m->plan->wish.time_ms,
-                                               m->plan->wish.position);
+        s->seek_passed =
+            ferry__event_wish_set(&s->passed, m->plan->wish.from, m->plan->wish.time_ms, m->plan->wish.position);
     ferry__feed_plan_free(m->plan);
     ferry__free(m);
 }
@@ -120,13 +120,13 @@ void ferry__feed_serve_seek(ferry__kafka_group *g)
 /* ---- offsets that are gone ---- */
 
 typedef struct look {
-    ferry__kafka_job    job;
+    ferry__kafka_job job;
     ferry__kafka_group *group;
-    ferry__kafka_part  *part;
-    unsigned            epoch;
-    int                 count;
-    int64_t            *low, *high, *purged;
-    bool                good;
+    ferry__kafka_part *part;
+    unsigned epoch;
+    int count;
+    int64_t *low, *high, *purged;
+    bool good;
 } look;
 
 static void run_look(ferry__kafka *k, ferry__kafka_job *job)
@@ -156,7 +156,8 @@ static void judge(ferry__kafka_group *g, ferry__kafka_part *p, int64_t low, int6
     }
     s->broken = s->tell_broken = true;
     s->status = FERRY_NOT_FOUND;
-    ferry__why(s->why, "%s, partition %d: the position %" PRId64 " is gone, events are kept from %" PRId64 " to %" PRId64,
+    ferry__why(s->why,
+               "%s, partition %d: the position %" PRId64 " is gone, events are kept from %" PRId64 " to %" PRId64,
                s->domain, (int)p->partition, p->read, low, high);
 }
 

@@ -41,8 +41,8 @@ ferry_status ferry__feed_create(ferry__kafka *k, const ferry__feed_plan *plan, c
     char dead[288];
     bool made;
     snprintf(dead, sizeof dead, "%.270s.dead", box);
-    ferry_status status = plan->broadcast ? ferry__kafka_create_dead(k, dead, why)
-                                          : ferry__kafka_create_service(k, box, true, why);
+    ferry_status status =
+        plan->broadcast ? ferry__kafka_create_dead(k, dead, why) : ferry__kafka_create_service(k, box, true, why);
     return status == FERRY_OK ? ferry__kafka_create_domain(k, (ferry__kafka_keep){0}, plan->topic, &made, why) : status;
 }
 
@@ -85,7 +85,9 @@ static void judge_position(ferry__feed_plan *p, const int64_t *low)
     for (int i = 0; i < p->count && p->status == FERRY_OK; i++)
         if (p->start[i] < low[i] || p->start[i] > p->end[i]) {
             p->status = FERRY_NOT_FOUND;
-            ferry__why(p->why, "%s, partition %d: the position %" PRId64 " is gone, events are kept from %" PRId64 " to %" PRId64,
+            ferry__why(p->why,
+                       "%s, partition %d: the position %" PRId64 " is gone, events are kept from %" PRId64
+                       " to %" PRId64,
                        p->topic, i, p->start[i], low[i], p->end[i]);
         }
 }
@@ -166,11 +168,11 @@ ferry_status ferry__feed_resolve(ferry__kafka *k, rd_kafka_t *rk, ferry__feed_pl
 /* ---- events that are sent ---- */
 
 typedef struct make {
-    ferry__kafka_job     job;
+    ferry__kafka_job job;
     ferry__kafka_target *target;
-    rd_kafka_t          *producer;
-    ferry_status         status;
-    char                 why[FERRY_WHY_SIZE];
+    rd_kafka_t *producer;
+    ferry_status status;
+    char why[FERRY_WHY_SIZE];
 } make;
 
 static void run_make(ferry__kafka *k, ferry__kafka_job *job)

@@ -125,6 +125,8 @@ struct ferry__kafka {
 
     /* The driver's. */
     ferry__kafka_tap   calls_tap, posts_tap, reader_tap, admin_tap;
+    ferry__list        spare;         /* notes to be used again */
+    size_t             spares;
     size_t             flying;        /* messages of `calls` without a delivery report */
     rd_kafka_t        *calls, *posts; /* producers */
     rd_kafka_t        *reader;        /* of replies */
@@ -185,6 +187,7 @@ void ferry__kafka_target_found(ferry__kafka *k, ferry__kafka_target *t, bool exi
 void ferry__kafka_refuse(ferry__kafka *k, ferry__frame *frame, ferry__fate fate, ferry_status status);
 void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m);
 void ferry__kafka_note_free(ferry__kafka_note *n);
+void ferry__kafka_drop_spare(ferry__kafka *k);
 
 /* probe.c: who is alive, and does a topic exist. */
 void ferry__kafka_probe(ferry__kafka *k, ferry__kafka_target *t);

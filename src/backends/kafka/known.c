@@ -9,18 +9,18 @@
 
 typedef struct entry {
     ferry__id id;
-    uint64_t  place;
-    int64_t   at_ms;
-    uint32_t  chain;
-    bool      used;
+    uint64_t place;
+    int64_t at_ms;
+    uint32_t chain;
+    bool used;
 } entry;
 
 struct ferry__kafka_known {
-    size_t    size;
-    uint32_t  next;
-    int64_t   keep_ms;
+    size_t size;
+    uint32_t next;
+    int64_t keep_ms;
     uint32_t *buckets;
-    entry    *ring;
+    entry *ring;
 };
 
 ferry__kafka_known *ferry__known_new(size_t count, int64_t keep_ms)

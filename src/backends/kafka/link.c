@@ -49,10 +49,10 @@ void ferry__kafka_lost(ferry__kafka *k, ferry_status status, const char *why)
 
 typedef struct start {
     ferry__kafka_job job;
-    int              partitions;
-    int64_t          end;
-    ferry_status     status;
-    char             why[FERRY_WHY_SIZE];
+    int partitions;
+    int64_t end;
+    ferry_status status;
+    char why[FERRY_WHY_SIZE];
 } start;
 
 static int32_t our_partition(const ferry__kafka *k, int count)

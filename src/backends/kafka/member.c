@@ -13,13 +13,13 @@ enum { PREPARE_AGAIN_MS = 200, COMMITTED_MS = 5000, METADATA_MS = 2000 };
 /* ---- preparing: topics, and a consumer that is connected ---- */
 
 typedef struct prepare {
-    ferry__kafka_job    job;
+    ferry__kafka_job job;
     ferry__kafka_group *group;
-    rd_kafka_t         *rk;
-    rd_kafka_conf_t    *conf;
+    rd_kafka_t *rk;
+    rd_kafka_conf_t *conf;
     ferry__feed_plan *plan; /* of a subscription */
-    char                why[FERRY_WHY_SIZE];
-    ferry_status        status;
+    char why[FERRY_WHY_SIZE];
+    ferry_status status;
 } prepare;
 
 static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
@@ -37,7 +37,8 @@ static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
     p->conf = NULL;
     ferry__kafka_token(k, p->rk);
     const struct rd_kafka_metadata *metadata;
-    if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
+    if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
         rd_kafka_metadata_destroy(metadata);
     if (p->plan)
         p->status = ferry__feed_resolve(k, p->rk, p->plan, p->why);
@@ -97,7 +98,7 @@ void ferry__member_prepare(ferry__kafka_group *g)
     g->prepare_at_ms = g->k->now_ms + PREPARE_AGAIN_MS;
     ferry__kafka_role role = !g->feed               ? FERRY__KAFKA_MEMBER
                              : ferry__feed_alone(g) ? FERRY__KAFKA_LISTENER
-                                                      : FERRY__KAFKA_SUBSCRIBER;
+                                                    : FERRY__KAFKA_SUBSCRIBER;
     ferry__feed_plan *plan = p && g->feed ? ferry__feed_plan_new(g->feed, &g->feed->wish, false) : NULL;
     rd_kafka_conf_t *conf =
         p && (plan || !g->feed) ? ferry__kafka_conf(&g->k->set, g->k->config, role, g->name, NULL, why) : NULL;
@@ -108,7 +109,9 @@ void ferry__member_prepare(ferry__kafka_group *g)
     }
     rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_FETCH | RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_ERROR |
                                        RD_KAFKA_EVENT_REBALANCE | RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH);
-    ferry__phase_watch(g, conf);
+    rd_kafka_conf_set_opaque(conf, g);
+    if (!ferry__feed_alone(g))
+        ferry__phase_watch(g, conf);
     *p = (prepare){.job = {.run = run_prepare, .done = prepared}, .group = g, .conf = conf, .plan = plan};
     g->preparing = true;
     ferry__kafka_job_add(g->k, &p->job);
@@ -152,9 +155,9 @@ void ferry__member_topic_gone(ferry__kafka_group *g)
 /* ---- partitions that come ---- */
 
 typedef struct assign {
-    ferry__kafka_job    job;
+    ferry__kafka_job job;
     ferry__kafka_group *group;
-    rd_kafka_t         *rk;
+    rd_kafka_t *rk;
     rd_kafka_topic_partition_list_t *parts;
     rd_kafka_resp_err_t err;
 } assign;
@@ -461,9 +464,9 @@ static void serve_leave(ferry__kafka_group *g)
 }
 
 typedef struct destroy {
-    ferry__kafka_job    job;
+    ferry__kafka_job job;
     ferry__kafka_group *group;
-    rd_kafka_t         *rk;
+    rd_kafka_t *rk;
 } destroy;
 
 static void run_destroy(ferry__kafka *k, ferry__kafka_job *job)

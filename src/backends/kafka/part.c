@@ -249,7 +249,8 @@ bool ferry__part_full(const ferry__kafka_part *p)
 /* Offsets that never come (control records, compacted ones) count as done. */
 static void skip_gap(ferry__kafka_part *p, int64_t offset)
 {
-    if (p->base == p->top && offset > p->top) { /* the beginning of the log was deleted, or nothing was ever committed */
+    if (p->base == p->top &&
+        offset > p->top) { /* the beginning of the log was deleted, or nothing was ever committed */
         p->base = p->read = p->top = offset;
         return;
     }
@@ -345,8 +346,9 @@ static char *print_given(const ferry__kafka_part *p, const char *us, char *to, c
     char names[FERRY__PART_GIVERS][FERRY__PART_MEMBER] = {{0}};
     const char *mark = ";g=";
     int count = 0;
-    for (int64_t o = p->base; o < p->top && o - p->base < FERRY__PART_SPAN &&
-         count < GIVEN_MAX && end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128; o++) {
+    for (int64_t o = p->base; o < p->top && o - p->base < FERRY__PART_SPAN && count < GIVEN_MAX &&
+                              end - to > FERRY__PART_GIVERS * FERRY__PART_MEMBER + 128;
+         o++) {
         int state = ferry__part_state(p, o);
         const char *who = state == FERRY__PART_GIVEN      ? ferry__part_giver(p, o)
                           : state == FERRY__PART_UP && us ? us

@@ -49,11 +49,11 @@ rd_kafka_event_t *ferry__kafka_tap_next(ferry__kafka_tap *tap)
 
 static void init(ferry__kafka *k)
 {
-    ferry__frames *frames[] = {&k->noted.frames,  &k->noted.settled,  &k->noted.returned, &k->passed.frames,
+    ferry__frames *frames[] = {&k->noted.frames,   &k->noted.settled,   &k->noted.returned, &k->passed.frames,
                                &k->passed.settled, &k->passed.returned, &k->arrived,        &k->outcomes};
     ferry__list *lists[] = {&k->noted.replies, &k->noted.moved,    &k->noted.intakes, &k->passed.replies,
                             &k->passed.moved,  &k->passed.intakes, &k->targets,       &k->intakes,
-                            &k->topics,        &k->groups,         &k->presences};
+                            &k->topics,        &k->groups,         &k->presences,     &k->spare};
     for (size_t i = 0; i < sizeof frames / sizeof *frames; i++)
         ferry__frames_init(frames[i]);
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -332,8 +332,8 @@ static ferry__kafka_group *group_for(ferry__kafka *k, const char *service, ferry
     ferry__kafka_name(k, service, NULL, name, sizeof name);
     for (ferry__node *n = k->groups.next; n != &k->groups; n = n->next) {
         ferry__kafka_group *g = FERRY__OF(n, ferry__kafka_group, node);
-        if (strcmp(g->name, name) == 0 && g->state < FERRY__GROUP_LEAVING &&
-            !g->intakes[ferry__lane_at(lane)] && !(g->feed && lane == FERRY__EVENTS))
+        if (strcmp(g->name, name) == 0 && g->state < FERRY__GROUP_LEAVING && !g->intakes[ferry__lane_at(lane)] &&
+            !(g->feed && lane == FERRY__EVENTS))
             return g;
     }
     ferry__kafka_group *g = ferry__group_new(k, service);
@@ -446,7 +446,8 @@ static void kafka_pump(void *self)
         k->answers = a->next;
         k->up->answered(k->up, a);
     }
-    size_t own = k->unsettled_now < k->settled_now ? k->unsettled_now : k->settled_now; /* those we gave back by ourselves */
+    size_t own =
+        k->unsettled_now < k->settled_now ? k->unsettled_now : k->settled_now; /* those we gave back by ourselves */
     k->unsettled_now -= own;
     if (k->settled_now > own)
         k->up->settled(k->up, k->settled_now - own, FERRY_OK, NULL);
@@ -502,16 +503,16 @@ const ferry__abilities ferry__kafka_more = {
     .admin = kafka_admin,
 };
 
-#define TABLE(name, text)                                                                                              \
-    {                                                                                                                  \
-        .scheme = name, .about = text, .state_size = sizeof(ferry__kafka),                                             \
-        .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE | FERRY__REPLAYS,                  \
-        .settings = ferry__kafka_setting_table,             \
-        .more = &ferry__kafka_more, .open = kafka_open, .close = ferry__kafka_close, .abandon = ferry__kafka_abandon,  \
-        .listen = kafka_listen, .unlisten = kafka_unlisten, .credit = kafka_credit, .send = kafka_send,                \
-        .flush = kafka_flush, .settle = kafka_settle, .retry = kafka_retry, .bury = kafka_bury,                        \
-        .hand_back = kafka_hand_back, .wait = kafka_wait, .wake = kafka_wake, .step = kafka_step, .pump = kafka_pump,  \
-        .probe = kafka_probe, .next_ms = kafka_next_ms, .fd = kafka_fd,                                                \
+#define TABLE(name, text)                                                                                     \
+    {                                                                                                         \
+        .scheme = name, .about = text, .state_size = sizeof(ferry__kafka),                                    \
+        .bits = FERRY__STEPS | FERRY__REDELIVERS | FERRY__DURABLE | FERRY__REPLAYS,                           \
+        .settings = ferry__kafka_setting_table, .more = &ferry__kafka_more, .open = kafka_open,               \
+        .close = ferry__kafka_close, .abandon = ferry__kafka_abandon, .listen = kafka_listen,                 \
+        .unlisten = kafka_unlisten, .credit = kafka_credit, .send = kafka_send, .flush = kafka_flush,         \
+        .settle = kafka_settle, .retry = kafka_retry, .bury = kafka_bury, .hand_back = kafka_hand_back,       \
+        .wait = kafka_wait, .wake = kafka_wake, .step = kafka_step, .pump = kafka_pump, .probe = kafka_probe, \
+        .next_ms = kafka_next_ms, .fd = kafka_fd,                                                             \
     }
 
 const ferry__backend ferry__kafka_backend = TABLE("kafka", "Apache Kafka, by librdkafka");

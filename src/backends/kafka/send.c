@@ -174,10 +174,10 @@ void ferry__kafka_refuse(ferry__kafka *k, ferry__frame *f, ferry__fate fate, fer
 
 /* librdkafka says that there is no such topic; it may only not have heard of it yet. So the brokers are asked, which tells it too. */
 typedef struct look {
-    ferry__kafka_job     job;
+    ferry__kafka_job job;
     ferry__kafka_target *target;
-    rd_kafka_t          *producer;
-    int                  partitions;
+    rd_kafka_t *producer;
+    int partitions;
 } look;
 
 enum { LOOK_MS = 2000 };
@@ -217,14 +217,43 @@ static void look_again(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
     ferry__kafka_job_add(k, &l->job);
 }
 
+enum { SPARES = 16384 };
+
+static ferry__kafka_note *new_note(ferry__kafka *k)
+{
+    ferry__node *spare = ferry__list_shift(&k->spare);
+    ferry__kafka_note *n = spare ? FERRY__OF(spare, ferry__kafka_note, node) : ferry__alloc(sizeof *n);
+    k->spares -= spare != NULL;
+    if (n)
+        memset(n, 0, sizeof *n);
+    return n;
+}
+
+/* Of one that was SENT: it has no room behind it. */
+static void reuse(ferry__kafka *k, ferry__kafka_note *n)
+{
+    ferry__frame_unref(n->frame);
+    if (k->spares == SPARES) {
+        ferry__free(n);
+        return;
+    }
+    ferry__list_prepend(&k->spare, &n->node); /* its memory is still near */
+    k->spares++;
+}
+
+void ferry__kafka_drop_spare(ferry__kafka *k)
+{
+    for (ferry__node *n; (n = ferry__list_shift(&k->spare));)
+        ferry__free(FERRY__OF(n, ferry__kafka_note, node));
+}
+
 static void send_now(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
 {
-    ferry__kafka_note *n = ferry__alloc(sizeof *n);
+    ferry__kafka_note *n = new_note(k);
     if (!n) {
         ferry__kafka_refuse(k, f, FERRY__REFUSED, FERRY_NO_MEMORY);
         return;
     }
-    memset(n, 0, sizeof *n);
     n->purpose = FERRY__KAFKA_SENT;
     n->frame = f;
     n->target = t;
@@ -234,7 +263,7 @@ static void send_now(ferry__kafka *k, ferry__kafka_target *t, ferry__frame *f)
     if (!err)
         return;
     n->frame = NULL;
-    ferry__kafka_note_free(n);
+    reuse(k, n);
     if (ferry__kafka_status(err) == FERRY_NO_SERVICE)
         look_again(k, t, f);
     else
@@ -316,7 +345,8 @@ static rd_kafka_resp_err_t produce_moved(ferry__kafka *k, ferry__kafka_note *n)
     if (!n->room[0])
         return produce_open(posts, t->handle, n->frame, n->due_ms, n);
     char id[FERRY__ID_TEXT + 24];
-    ferry__id_print(&n->frame->id, id); /* and the time: the tombstone of one that was sent back must not fall on its next burial */
+    ferry__id_print(&n->frame->id,
+                    id); /* and the time: the tombstone of one that was sent back must not fall on its next burial */
     snprintf(id + strlen(id), 24, "/%llx", (unsigned long long)n->due_ms);
     if (rd_kafka_produce(t->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY, n->room + strlen(n->room) + 1,
                          n->length, id, strlen(id), n) == 0)
@@ -368,7 +398,7 @@ static void sent(ferry__kafka *k, const rd_kafka_message_t *m, ferry__kafka_note
     bool never_left = m->err && rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
     if (m->err && status == FERRY_NO_SERVICE && never_left && !k->closing) {
         look_again(k, n->target, f);
-        ferry__kafka_note_free(n);
+        reuse(k, n);
         return;
     }
     if (m->err && status == FERRY_UNAVAILABLE)
@@ -378,7 +408,7 @@ static void sent(ferry__kafka *k, const rd_kafka_message_t *m, ferry__kafka_note
                         : never_left || status == FERRY_TOO_BIG ? FERRY__REFUSED
                                                                 : FERRY__LOST,
                         status);
-    ferry__kafka_note_free(n);
+    reuse(k, n);
 }
 
 void ferry__kafka_delivered(ferry__kafka *k, const rd_kafka_message_t *m)

@@ -228,6 +228,7 @@ static const pair calls[] = {{"linger.ms", "0"},
 static const pair posts[] = {{"linger.ms", "0"},
                              {"acks", "all"},
                              {"enable.idempotence", "true"},
+                             {"max.in.flight.requests.per.connection", "2"},
                              {"message.timeout.ms", "60000"},
                              {"queue.buffering.max.messages", "1000000"},
                              {NULL, NULL}};
@@ -259,18 +260,14 @@ static const pair browser[] = {{"enable.auto.commit", "false"},
                                {"fetch.error.backoff.ms", "10"},
                                {NULL, NULL}};
 
-static const pair subscriber[] = {{"queued.min.messages", "20000"},
-                                  {"queued.max.messages.kbytes", "32768"},
+static const pair subscriber[] = {{"queued.min.messages", "100000"},
+                                  {"queued.max.messages.kbytes", "65536"},
                                   {"enable.partition.eof", "true"},
                                   {NULL, NULL}};
-static const pair listener[] = {{"enable.auto.commit", "false"},
-                                {"enable.auto.offset.store", "false"},
-                                {"auto.offset.reset", "error"},
-                                {"fetch.error.backoff.ms", "10"},
-                                {"fetch.wait.max.ms", "500"},
-                                {"isolation.level", "read_uncommitted"},
-                                {"allow.auto.create.topics", "false"},
-                                {NULL, NULL}};
+static const pair listener[] = {{"enable.auto.commit", "false"},       {"enable.auto.offset.store", "false"},
+                                {"auto.offset.reset", "error"},        {"fetch.error.backoff.ms", "10"},
+                                {"fetch.wait.max.ms", "500"},          {"isolation.level", "read_uncommitted"},
+                                {"allow.auto.create.topics", "false"}, {NULL, NULL}};
 
 /* librdkafka's texts quote values: not those of secrets. */
 static bool set(rd_kafka_conf_t *conf, const char *name, const char *value, char *why)

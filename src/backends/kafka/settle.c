@@ -76,6 +76,7 @@ void ferry__kafka_settle_all(ferry__kafka *k)
     }
     ferry__frames backwards;
     ferry__frames_init(&backwards);
-    for (ferry__frame *f; (f = ferry__frames_take(&k->passed.returned));) /* the core gives back the last first: each goes in front */
+    for (ferry__frame *f;
+         (f = ferry__frames_take(&k->passed.returned));) /* the core gives back the last first: each goes in front */
         hand_back(k, f);
 }

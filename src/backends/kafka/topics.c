@@ -57,9 +57,9 @@ ferry__lag_source *ferry__topics_source(ferry__kafka *k, const ferry__admin *a)
 
 typedef struct domain {
     const char *name;
-    char        topic[288];
-    int         count;
-    int64_t    *low, *high, *at; /* at: for one group at a time */
+    char topic[288];
+    int count;
+    int64_t *low, *high, *at; /* at: for one group at a time */
 } domain;
 
 static void close_domain(domain *d)
@@ -100,7 +100,7 @@ static bool open_domain(ferry__kafka *k, ferry__admin *a, domain *d, const char 
 /* ---- groups ---- */
 
 typedef struct names {
-    char   group[GROUPS][256]; /* as the brokers know them */
+    char group[GROUPS][256]; /* as the brokers know them */
     size_t count;
 } names;
 

@@ -6,6 +6,7 @@
 #include "data/value.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@ static const struct {
     {"get", FERRY_GET}, {"put", FERRY_PUT}, {"patch", FERRY_PATCH}, {"post", FERRY_POST}, {"delete", FERRY_DELETE}};
 enum { VERBS = sizeof verbs / sizeof *verbs };
 #define EVENT "event" /* in the place of the verb */
+#define HEAD  "ferry"
 
 int64_t ferry__wire_mark(const rd_kafka_message_t *m)
 {
@@ -116,7 +118,7 @@ static void add_number(ferry__wire_post *p, const char *name, int64_t value)
 /* Names that are ours, or that mean something to the readers of CloudEvents. */
 static bool reserved(const char *name)
 {
-    return strncmp(name, "ferry-", 6) == 0 || strncmp(name, "ce_", 3) == 0 || strcmp(name, "content-type") == 0;
+    return strncmp(name, HEAD, 5) == 0 || strncmp(name, "ce_", 3) == 0 || strcmp(name, "content-type") == 0;
 }
 
 static bool plain(const ferry_value *program)
@@ -152,6 +154,53 @@ void ferry__wire_headers_done(ferry__wire_post *p)
     p->program = NULL;
 }
 
+static char *put(char *to, const char *text, size_t length)
+{
+    memcpy(to, text, length);
+    to[length] = ' ';
+    return to + length + 1;
+}
+
+static size_t print_number(uint32_t n, char to[12])
+{
+    char text[12];
+    size_t length = 0, at = sizeof text;
+    do {
+        text[--at] = (char)('0' + n % 10);
+        length++;
+    } while ((n /= 10) > 0);
+    memcpy(to, text + at, length);
+    return length;
+}
+
+/* A header is three allocations of librdkafka's here and three there, and there are many events: what each of them has goes in one,
+ * "ID TYPE PART SOURCE". False: too long. */
+static bool add_head(ferry__wire_post *p, const ferry__frame *f)
+{
+    char part[12], *to = p->head;
+    size_t id = strlen(p->id), length = print_number(f->partition, part);
+    if (id + f->route.length + length + f->source.length + 4 > sizeof p->head)
+        return false;
+    to = put(to, p->id, id);
+    to = put(to, ferry__frame_text(f, f->route), f->route.length);
+    to = put(to, part, length);
+    to = put(to, ferry__frame_text(f, f->source), f->source.length);
+    add(p, HEAD, p->head, (size_t)(to - p->head - 1));
+    return true;
+}
+
+static void add_fields(ferry__wire_post *p, const ferry__frame *f)
+{
+    const char *type = ferry__frame_text(f, f->content_type);
+    type = *type ? type : "application/msgpack";
+    add(p, "content-type", type, strlen(type));
+    add(p, "ce_specversion", "1.0", 3);
+    add(p, "ce_id", p->id, strlen(p->id));
+    add_slice(p, "ce_type", f, f->route);
+    add_slice(p, "ce_source", f, f->source);
+    add_number(p, "ferry-partition", f->partition);
+}
+
 static const char *verb_name(const ferry__frame *f)
 {
     for (size_t i = 0; i < VERBS; i++)
@@ -162,23 +211,19 @@ static const char *verb_name(const ferry__frame *f)
 
 void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due_ms, bool stored)
 {
-    const char *verb = verb_name(f), *type = ferry__frame_text(f, f->content_type);
+    const char *verb = verb_name(f);
     p->count = p->used = 0;
     ferry__id_print(&f->id, p->id);
-    type = *type ? type : "application/msgpack";
-    add(p, "content-type", type, strlen(type));
-    add(p, "ce_specversion", "1.0", 3);
-    add(p, "ce_id", p->id, strlen(p->id));
-    add_slice(p, "ce_type", f, f->route);
-    add_slice(p, "ce_source", f, f->source);
-    if (!stored)
+    stored = stored && f->time_ms > 0 && add_head(p, f);
+    if (!stored) {
+        add_fields(p, f);
         add(p, "ferry-verb", verb, strlen(verb));
-    if (!stored || f->time_ms <= 0)
         add_number(p, "ferry-time", f->time_ms);
+    } else
+        add_slice(p, "content-type", f, f->content_type);
     add_slice(p, "ferry-correlation", f, f->correlation);
     add_slice(p, "ferry-idempotency-key", f, f->idempotency_key);
     add_program(p, f);
-    add_number(p, "ferry-partition", f->partition);
     add_number(p, "ferry-attempt", f->attempt);
     add_number(p, "ferry-due", due_ms);
 }
@@ -187,14 +232,37 @@ void ferry__wire_headers(ferry__wire_post *p, const ferry__frame *f, int64_t due
 typedef struct fields {
     const char *content_type, *id, *type, *source;
     const char *verb, *time, *correlation, *idempotency_key, *headers, *partition, *attempt, *due;
-    size_t      headers_length;
-    bool        others;
+    size_t headers_length;
+    bool others;
+    char head[FERRY__WIRE_HEAD]; /* the one header of a stored event, cut into fields */
 } fields;
+
+static char *cut(char **rest)
+{
+    char *at = *rest, *space = at ? strchr(at, ' ') : NULL;
+    if (space)
+        *space = '\0';
+    *rest = space ? space + 1 : NULL;
+    return at;
+}
+
+static void read_head(fields *f, const char *value, size_t size)
+{
+    if (size >= sizeof f->head)
+        return;
+    memcpy(f->head, value, size);
+    f->head[size] = '\0';
+    char *rest = f->head;
+    f->id = cut(&rest);
+    f->type = cut(&rest);
+    f->partition = cut(&rest);
+    f->source = rest;
+}
 
 static const char **field_of(fields *f, const char *name)
 {
     const struct {
-        const char  *name;
+        const char *name;
         const char **to;
     } all[] = {{"ce_id", &f->id},
                {"ce_type", &f->type},
@@ -219,10 +287,15 @@ static void read_fields(fields *f, const rd_kafka_headers_t *h)
     const char *name;
     const void *value;
     size_t size;
-    memset(f, 0, sizeof *f);
+    memset(f, 0, offsetof(fields, head));
     for (size_t i = 0; h && rd_kafka_header_get_all(h, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
-        const char **to = reserved(name) ? field_of(f, name) : NULL;
-        f->others = f->others || !reserved(name);
+        bool own = reserved(name);
+        f->others = f->others || !own;
+        if (own && strcmp(name, HEAD) == 0) {
+            read_head(f, value, value ? size : 0);
+            continue;
+        }
+        const char **to = own ? field_of(f, name) : NULL;
         if (to)
             *to = value;
         if (to == &f->headers)
@@ -232,8 +305,10 @@ static void read_fields(fields *f, const rd_kafka_headers_t *h)
 
 static int64_t number(const char *value)
 {
-    long long n = value ? strtoll(value, NULL, 10) : 0;
-    return n > 0 ? n : 0;
+    int64_t n = 0;
+    for (; value && *value >= '0' && *value <= '9' && n < INT64_MAX / 20; value++)
+        n = n * 10 + (*value - '0');
+    return n;
 }
 
 static const char *clean(const char *value)

@@ -24,6 +24,7 @@ ferry__frame *ferry__wire_request(const rd_kafka_message_t *m, bool call, int64_
                                   ferry_status *why);
 ferry__frame *ferry__wire_reply(const rd_kafka_message_t *m);
 
+enum { FERRY__WIRE_HEAD = 512 /* of a stored event: id, type, part, source in one header */ };
 enum { FERRY__WIRE_FIELDS = 20, FERRY__WIRE_PROGRAM = 64 /* headers of the program's own */ };
 
 /* Headers as librdkafka takes them, and the texts they point to. It copies them: with a list of its own it would have to be known
@@ -32,7 +33,7 @@ typedef struct ferry__wire_post {
     rd_kafka_vu_t fields[FERRY__WIRE_FIELDS + FERRY__WIRE_PROGRAM];
     size_t        count;
     ferry_value  *program; /* decoded: the fields point into it */
-    char          id[FERRY__ID_TEXT], numbers[4][24];
+    char          id[FERRY__ID_TEXT], numbers[4][24], head[FERRY__WIRE_HEAD];
     size_t        used;
 } ferry__wire_post;
 /* due_ms: 0: not to be retried. stored: an event in the topic of its domain, whose record has its time. */
