@@ -28,5 +28,5 @@ TRANSPORT(amqpdirect,
 #endif
 #ifdef FERRY_WITH_KAFKA
 TRANSPORT(kafka, "kafka://{FERRY_TEST_KAFKA}?ns={name}&partitions=2&replies=2&session=1s&heartbeat=200ms&posts_ahead=1",
-          .can = "processes durable spreads threads")
+          .can = "processes durable spreads threads events replays")
 #endif

@@ -58,7 +58,7 @@ static void run(ferry__kafka *k, ferry__kafka_job *job)
     else if (a->ask == FERRY__DOCTOR)
         doctor(k, a);
     else
-        ferry__topics_ask(k, a, q->source);
+        ferry__domains_ask(k, a, q->source);
 }
 
 static void answer(ferry__kafka *k, ferry__admin *a)
@@ -111,7 +111,7 @@ void ferry__kafka_admins(ferry__kafka *k)
             continue;
         }
         *q = (question){.job = {.run = run, .done = done}, .admin = a};
-        q->source = ferry__topics_source(k, a);
+        q->source = ferry__domains_source(k, a);
         ferry__kafka_job_add(k, &q->job);
     }
 }

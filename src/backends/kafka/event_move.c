@@ -135,10 +135,10 @@ static void run_look(ferry__kafka *k, ferry__kafka_job *job)
     ferry__kafka_feed *s = l->group->feed; /* its names are constant */
     char why[FERRY_WHY_SIZE], purge[288];
     rd_kafka_t *rk = ferry__dead_client(k, why);
-    ferry__topics_purged_name(k, s->domain, purge, sizeof purge);
-    l->good = rk && !ferry__topics_offsets(rk, s->topic, l->count, -2, l->low) &&
-              !ferry__topics_offsets(rk, s->topic, l->count, -1, l->high) &&
-              !ferry__topics_committed(k, purge, s->topic, l->count, l->purged);
+    ferry__domains_purged_name(k, s->domain, purge, sizeof purge);
+    l->good = rk && !ferry__domains_offsets(rk, s->topic, l->count, -2, l->low) &&
+              !ferry__domains_offsets(rk, s->topic, l->count, -1, l->high) &&
+              !ferry__domains_committed(k, purge, s->topic, l->count, l->purged);
 }
 
 /* From `low` on it may go, if nothing but what an administrator purged lies between. */

@@ -101,7 +101,7 @@ static rd_kafka_resp_err_t choose(rd_kafka_t *rk, ferry__feed_plan *p, const int
     if (p->wish.from != FERRY__FROM_TIME)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_resp_err_t err =
-        ferry__topics_offsets(rk, p->topic, p->count, p->wish.time_ms > 0 ? p->wish.time_ms : 0, p->start);
+        ferry__domains_offsets(rk, p->topic, p->count, p->wish.time_ms > 0 ? p->wish.time_ms : 0, p->start);
     for (int i = 0; i < p->count; i++)
         if (p->start[i] < 0)
             p->start[i] = p->end[i];
@@ -141,8 +141,8 @@ static ferry_status resolve(rd_kafka_t *asking, rd_kafka_t *rk, ferry__feed_plan
     p->end = ferry__alloc(count * sizeof *low);
     rd_kafka_resp_err_t err = RD_KAFKA_RESP_ERR__CRIT_SYS_RESOURCE;
     if (low && p->start && p->end) {
-        err = ferry__topics_offsets(asking, p->topic, p->count, -2, low);
-        err = err ? err : ferry__topics_offsets(asking, p->topic, p->count, -1, p->end);
+        err = ferry__domains_offsets(asking, p->topic, p->count, -2, low);
+        err = err ? err : ferry__domains_offsets(asking, p->topic, p->count, -1, p->end);
         err = err ? err : choose(asking, p, low);
         if (!err && !p->broadcast && !p->seek)
             err = pin(rk, p);

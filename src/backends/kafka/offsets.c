@@ -6,7 +6,7 @@
 
 enum { ASK_MS = 5000, STEP_MS = 100 };
 
-rd_kafka_AdminOptions_t *ferry__topics_options(ferry__kafka *k, rd_kafka_admin_op_t op)
+rd_kafka_AdminOptions_t *ferry__domains_options(ferry__kafka *k, rd_kafka_admin_op_t op)
 {
     rd_kafka_AdminOptions_t *o = rd_kafka_AdminOptions_new(k->calls, op);
     if (o)
@@ -14,7 +14,7 @@ rd_kafka_AdminOptions_t *ferry__topics_options(ferry__kafka *k, rd_kafka_admin_o
     return o;
 }
 
-rd_kafka_event_t *ferry__topics_await(ferry__kafka *k, rd_kafka_queue_t *queue)
+rd_kafka_event_t *ferry__domains_await(ferry__kafka *k, rd_kafka_queue_t *queue)
 {
     rd_kafka_event_t *event = NULL;
     int64_t end = ferry__now_ms() + ASK_MS + 1000;
@@ -23,7 +23,7 @@ rd_kafka_event_t *ferry__topics_await(ferry__kafka *k, rd_kafka_queue_t *queue)
     return event;
 }
 
-void ferry__topics_purged_name(const ferry__kafka *k, const char *domain, char *to, size_t size)
+void ferry__domains_purged_name(const ferry__kafka *k, const char *domain, char *to, size_t size)
 {
     snprintf(to, size, "%s.%s.@purged", k->config->ns, domain);
 }
@@ -54,7 +54,7 @@ static rd_kafka_resp_err_t first_error(const rd_kafka_topic_partition_list_t *li
 }
 
 /* The protocol takes -1 and -2 as times, the end and the beginning: one request for all partitions of a broker. */
-rd_kafka_resp_err_t ferry__topics_offsets(rd_kafka_t *rk, const char *topic, int count, int64_t timestamp, int64_t *to)
+rd_kafka_resp_err_t ferry__domains_offsets(rd_kafka_t *rk, const char *topic, int count, int64_t timestamp, int64_t *to)
 {
     rd_kafka_topic_partition_list_t *list = list_of(topic, count, NULL, timestamp);
     rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(rk, list, ASK_MS);
@@ -81,16 +81,16 @@ static rd_kafka_resp_err_t judge(rd_kafka_event_t *event, const rd_kafka_group_r
     return first_error(list);
 }
 
-rd_kafka_resp_err_t ferry__topics_committed(ferry__kafka *k, const char *group, const char *topic, int count,
-                                            int64_t *to)
+rd_kafka_resp_err_t ferry__domains_committed(ferry__kafka *k, const char *group, const char *topic, int count,
+                                             int64_t *to)
 {
     size_t n = 0;
     rd_kafka_topic_partition_list_t *list = list_of(topic, count, NULL, RD_KAFKA_OFFSET_INVALID);
     rd_kafka_ListConsumerGroupOffsets_t *ask = rd_kafka_ListConsumerGroupOffsets_new(group, list);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_ListConsumerGroupOffsets(k->calls, &ask, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     const rd_kafka_ListConsumerGroupOffsets_result_t *r =
         event ? rd_kafka_event_ListConsumerGroupOffsets_result(event) : NULL;
     const rd_kafka_group_result_t **groups = r ? rd_kafka_ListConsumerGroupOffsets_result_groups(r, &n) : NULL;
@@ -104,16 +104,16 @@ rd_kafka_resp_err_t ferry__topics_committed(ferry__kafka *k, const char *group, 
     return err;
 }
 
-rd_kafka_resp_err_t ferry__topics_commit(ferry__kafka *k, const char *group, const char *topic, int count,
-                                         const int64_t *to)
+rd_kafka_resp_err_t ferry__domains_commit(ferry__kafka *k, const char *group, const char *topic, int count,
+                                          const int64_t *to)
 {
     size_t n = 0;
     rd_kafka_topic_partition_list_t *list = list_of(topic, count, to, 0);
     rd_kafka_AlterConsumerGroupOffsets_t *ask = rd_kafka_AlterConsumerGroupOffsets_new(group, list);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_AlterConsumerGroupOffsets(k->calls, &ask, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     const rd_kafka_AlterConsumerGroupOffsets_result_t *r =
         event ? rd_kafka_event_AlterConsumerGroupOffsets_result(event) : NULL;
     const rd_kafka_group_result_t **groups = r ? rd_kafka_AlterConsumerGroupOffsets_result_groups(r, &n) : NULL;
@@ -127,14 +127,14 @@ rd_kafka_resp_err_t ferry__topics_commit(ferry__kafka *k, const char *group, con
     return err;
 }
 
-rd_kafka_resp_err_t ferry__topics_trim(ferry__kafka *k, const char *topic, int count, const int64_t *to)
+rd_kafka_resp_err_t ferry__domains_trim(ferry__kafka *k, const char *topic, int count, const int64_t *to)
 {
     rd_kafka_topic_partition_list_t *list = list_of(topic, count, to, 0);
     rd_kafka_DeleteRecords_t *ask = rd_kafka_DeleteRecords_new(list);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_DELETERECORDS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_DELETERECORDS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_DeleteRecords(k->calls, &ask, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     const rd_kafka_DeleteRecords_result_t *r = err ? NULL : rd_kafka_event_DeleteRecords_result(event);
     if (r)

@@ -41,7 +41,7 @@ static ferry__lag_source *snapshot(const ferry__kafka_intake *in)
     return s;
 }
 
-ferry__lag_source *ferry__topics_source(ferry__kafka *k, const ferry__admin *a)
+ferry__lag_source *ferry__domains_source(ferry__kafka *k, const ferry__admin *a)
 {
     if (a->ask != FERRY__LAG || !a->source)
         return NULL;
@@ -88,8 +88,8 @@ static bool open_domain(ferry__kafka *k, ferry__admin *a, domain *d, const char 
     }
     d->high = d->low + count;
     d->at = d->high + count;
-    rd_kafka_resp_err_t err = ferry__topics_offsets(rk, d->topic, d->count, -2, d->low);
-    err = err ? err : ferry__topics_offsets(rk, d->topic, d->count, -1, d->high);
+    rd_kafka_resp_err_t err = ferry__domains_offsets(rk, d->topic, d->count, -2, d->low);
+    err = err ? err : ferry__domains_offsets(rk, d->topic, d->count, -1, d->high);
     if (!err)
         return true;
     fail(a, d->topic, err);
@@ -109,10 +109,10 @@ static bool list_groups(ferry__kafka *k, ferry__admin *a, const char *name, name
 {
     char prefix[288];
     size_t n = 0;
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_ListConsumerGroups(k->calls, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     const rd_kafka_ListConsumerGroups_result_t *r = err ? NULL : rd_kafka_event_ListConsumerGroups_result(event);
     const rd_kafka_ConsumerGroupListing_t **all = r ? rd_kafka_ListConsumerGroups_result_valid(r, &n) : NULL;
@@ -137,10 +137,10 @@ static int members_of(ferry__kafka *k, const char *group)
 {
     size_t n = 0;
     const char *ids[] = {group};
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_DescribeConsumerGroups(k->calls, ids, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     const rd_kafka_DescribeConsumerGroups_result_t *r =
         event && !rd_kafka_event_error(event) ? rd_kafka_event_DescribeConsumerGroups_result(event) : NULL;
     const rd_kafka_ConsumerGroupDescription_t **all = r ? rd_kafka_DescribeConsumerGroups_result_groups(r, &n) : NULL;
@@ -196,7 +196,7 @@ static void add_lag(ferry_value *list, const domain *d, const char *group, int m
 /* False: no answer, or, where `must`, there is no such group. */
 static bool add_group(ferry__kafka *k, ferry__admin *a, const domain *d, const char *id, const char *group, bool must)
 {
-    rd_kafka_resp_err_t err = ferry__topics_committed(k, id, d->topic, d->count, d->at);
+    rd_kafka_resp_err_t err = ferry__domains_committed(k, id, d->topic, d->count, d->at);
     bool any = false;
     for (int i = 0; i < d->count && !err; i++)
         any = any || d->at[i] >= 0;
@@ -234,7 +234,7 @@ static bool add_source(ferry__kafka *k, ferry__admin *a, const domain *d, const 
     for (int i = 0; i < d->count; i++)
         d->at[i] = -1;
     if (s->group[0])
-        err = ferry__topics_committed(k, id, d->topic, d->count, d->at);
+        err = ferry__domains_committed(k, id, d->topic, d->count, d->at);
     if (err) {
         fail(a, id, err);
         return false;
@@ -314,10 +314,10 @@ static void describe_keep(ferry__kafka *k, const domain *d, ferry_value *to)
 {
     size_t n = 0;
     rd_kafka_ConfigResource_t *ask = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, d->topic);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_DescribeConfigs(k->calls, &ask, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     const rd_kafka_DescribeConfigs_result_t *r =
         event && !rd_kafka_event_error(event) ? rd_kafka_event_DescribeConfigs_result(event) : NULL;
     const rd_kafka_ConfigResource_t **all = r ? rd_kafka_DescribeConfigs_result_resources(r, &n) : NULL;
@@ -360,10 +360,10 @@ static rd_kafka_resp_err_t delete_topics(ferry__kafka *k, char (*topics)[288], s
     rd_kafka_DeleteTopic_t *ask[3];
     for (; n < count; n++)
         ask[n] = rd_kafka_DeleteTopic_new(topics[n]);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_DeleteTopics(k->calls, ask, n, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     rd_kafka_resp_err_t err = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
     const rd_kafka_DeleteTopics_result_t *r = err ? NULL : rd_kafka_event_DeleteTopics_result(event);
     size_t results = 0;
@@ -382,10 +382,10 @@ static rd_kafka_resp_err_t delete_topics(ferry__kafka *k, char (*topics)[288], s
 static void delete_group(ferry__kafka *k, const char *group)
 {
     rd_kafka_DeleteGroup_t *ask = rd_kafka_DeleteGroup_new(group);
-    rd_kafka_AdminOptions_t *options = ferry__topics_options(k, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
+    rd_kafka_AdminOptions_t *options = ferry__domains_options(k, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(k->calls);
     rd_kafka_DeleteGroups(k->calls, &ask, 1, options, queue);
-    rd_kafka_event_t *event = ferry__topics_await(k, queue);
+    rd_kafka_event_t *event = ferry__domains_await(k, queue);
     if (event)
         rd_kafka_event_destroy(event);
     rd_kafka_queue_destroy(queue);
@@ -405,7 +405,7 @@ static void delete_it(ferry__kafka *k, ferry__admin *a)
     } else if (err)
         fail(a, topics[0], err);
     a->count = !err;
-    ferry__topics_purged_name(k, a->name, purged, sizeof purged);
+    ferry__domains_purged_name(k, a->name, purged, sizeof purged);
     if (!err)
         delete_group(k, purged);
     if (!err && list_groups(k, a, a->name, all))
@@ -425,9 +425,9 @@ static void purge(ferry__kafka *k, ferry__admin *a)
     char purged[288];
     if (!open_domain(k, a, &d, a->name))
         return;
-    ferry__topics_purged_name(k, a->name, purged, sizeof purged);
-    rd_kafka_resp_err_t err = ferry__topics_commit(k, purged, d.topic, d.count, d.high);
-    err = err ? err : ferry__topics_trim(k, d.topic, d.count, d.high);
+    ferry__domains_purged_name(k, a->name, purged, sizeof purged);
+    rd_kafka_resp_err_t err = ferry__domains_commit(k, purged, d.topic, d.count, d.high);
+    err = err ? err : ferry__domains_trim(k, d.topic, d.count, d.high);
     if (err)
         fail(a, d.topic, err);
     a->count = 0;
@@ -436,7 +436,7 @@ static void purge(ferry__kafka *k, ferry__admin *a)
     close_domain(&d);
 }
 
-void ferry__topics_ask(ferry__kafka *k, ferry__admin *a, const ferry__lag_source *source)
+void ferry__domains_ask(ferry__kafka *k, ferry__admin *a, const ferry__lag_source *source)
 {
     a->status = FERRY_OK;
     if (a->ask == FERRY__TOPIC_LIST)
