@@ -9,9 +9,9 @@
 
 enum {
     EVENTS = 2000, /* taken in one turn */
-    AHEAD = 256,   /* taken beyond the credit */
-    EMPTY_MS =
-        2000 /* a member without a partition takes the stored ones for finished after so long: some may be on their way to it */
+    TURN_MS = 10,
+    AHEAD = 256,    /* taken beyond the credit */
+    EMPTY_MS = 2000 /* a member without a partition waits so long for one before it is caught up */
 };
 
 bool ferry__event_wish_set(ferry__event_wish *to, int from, int64_t time_ms, const char *position)
@@ -28,6 +28,7 @@ ferry__kafka_feed *ferry__feed_new(ferry__kafka *k, const ferry__source *source)
     if (!s)
         return NULL;
     s->broadcast = !w->group;
+    s->turn_at_ms = INT64_MAX;
     snprintf(s->domain, sizeof s->domain, "%s", source->name);
     ferry__kafka_name(k, source->name, "events", s->topic, sizeof s->topic);
     if (ferry__event_wish_set(&s->wish, (int)w->from, w->time_ms, w->position))
@@ -122,11 +123,10 @@ void ferry__feed_drop_queue(ferry__kafka_feed *s)
 
 /* ---- events ---- */
 
-/* What comes by the consumer's queue was fetched just after it was assigned: from now on it comes by ours. */
-static void turn_over(ferry__kafka_group *g, int32_t partition)
+/* librdkafka leaves a queue that was forwarded once alone when the partition starts, and ends that when it stops, some time after we
+ * said so. So it is done again until something comes, and the end of the partition does come. */
+static void forward(ferry__kafka_group *g, int32_t partition)
 {
-    if (g->feed->broadcast || !g->feed->tap.queue)
-        return;
     rd_kafka_queue_t *from = rd_kafka_queue_get_partition(g->rk, g->feed->topic, partition);
     if (!from)
         return;
@@ -134,15 +134,32 @@ static void turn_over(ferry__kafka_group *g, int32_t partition)
     rd_kafka_queue_destroy(from);
 }
 
+void ferry__feed_turn(ferry__kafka_group *g, ferry__kafka_part *p)
+{
+    p->turned = g->feed->broadcast || !g->feed->tap.queue;
+    if (p->turned)
+        return;
+    forward(g, p->partition);
+    g->feed->turn_at_ms = g->k->now_ms + TURN_MS;
+}
+
+static void turn_all(ferry__kafka_group *g)
+{
+    g->feed->turn_at_ms = INT64_MAX;
+    for (ferry__node *n = g->parts.next; n != &g->parts; n = n->next) {
+        ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
+        if (p->topic == FERRY__GROUP_EVENTS && p->owned && !p->turned)
+            ferry__feed_turn(g, p);
+    }
+}
+
 ferry__kafka_part *ferry__feed_part(ferry__kafka_group *g, int32_t partition)
 {
     ferry__kafka_feed *s = g->feed;
     if (!s->last || s->last->partition != partition)
         s->last = ferry__group_part(g, FERRY__GROUP_EVENTS, partition, false);
-    if (s->last && !s->last->turned && s->last->owned) {
-        turn_over(g, partition);
+    if (s->last)
         s->last->turned = true;
-    }
     return s->broken ? NULL : s->last;
 }
 
@@ -209,6 +226,8 @@ static bool past_end(ferry__kafka_group *g)
 void ferry__feed_serve(ferry__kafka_group *g)
 {
     ferry__kafka_feed *s = g->feed;
+    if (g->k->now_ms >= s->turn_at_ms && g->rk && g->state == FERRY__GROUP_MEMBER)
+        turn_all(g);
     if (s->asking || !ferry__feed_attached(g))
         return;
     ferry__feed_serve_seek(g);
@@ -225,7 +244,8 @@ void ferry__feed_serve(ferry__kafka_group *g)
 int64_t ferry__feed_next_ms(const ferry__kafka_group *g)
 {
     const ferry__kafka_feed *s = g->feed;
-    return s->empty_ms && !s->caught_up && !s->broken ? s->empty_ms + EMPTY_MS : INT64_MAX;
+    int64_t at = s->empty_ms && !s->caught_up && !s->broken ? s->empty_ms + EMPTY_MS : INT64_MAX;
+    return s->turn_at_ms < at && g->state == FERRY__GROUP_MEMBER ? s->turn_at_ms : at;
 }
 
 static bool take(bool *news)

@@ -13,8 +13,7 @@
  *     offset gone: job (what is the first one now, was it purged) --> goes on behind the purge, or broken
  *
  * The events come by a queue of their own, from which no more is taken than there is room for above: librdkafka stops fetching when it
- * holds enough. Pausing would throw away what was fetched. A partition that was just assigned feeds the consumer's queue; with the
- * first event from there it is turned to ours, which is read when the other is empty: so the order holds. */
+ * holds enough. Pausing would throw away what was fetched. */
 #ifndef FERRY_KAFKA_EVENT_H
 #define FERRY_KAFKA_EVENT_H
 
@@ -39,6 +38,7 @@ typedef struct ferry__kafka_feed {
     bool                broken, ready, caught_up; /* the core was told */
     bool                tell_ready, tell_caught_up, tell_broken;
     unsigned            ups;
+    int64_t             turn_at_ms; /* queues of partitions are turned to ours again; INT64_MAX: all are */
     int64_t             empty_ms; /* since when we have no partition; 0: we have */
     ferry_status        status;
     char                why[FERRY_WHY_SIZE];
@@ -79,6 +79,7 @@ bool ferry__feed_error(ferry__kafka_group *g, rd_kafka_event_t *event); /* true:
 void ferry__feed_tell(ferry__kafka *k);                                 /* in pump */
 ferry__kafka_part *ferry__feed_part(ferry__kafka_group *g, int32_t partition); /* an event came of it; NULL: not ours */
 int64_t ferry__feed_start_of(const ferry__kafka_feed *s, int32_t partition);
+void ferry__feed_turn(ferry__kafka_group *g, ferry__kafka_part *p); /* its events come by our queue */
 bool ferry__feed_attached(const ferry__kafka_group *g); /* it has the partitions it gets for now */
 
 /* event_move.c: seek, and offsets that are gone. */

@@ -27,10 +27,10 @@ static void reassign(ferry__kafka_group *g, const ferry__kafka_part *p, int64_t 
 
 void ferry__feed_restart(ferry__kafka_group *g, ferry__kafka_part *p, int64_t offset)
 {
-    p->turned = false;
-    if (!g->feed->broadcast)
+    if (!g->feed->broadcast) {
         reassign(g, p, offset);
-    else
+        ferry__feed_turn(g, p);
+    } else
         rd_kafka_consume_start_queue(g->handles[p->topic], p->partition, offset, g->feed->tap.queue);
 }
 

@@ -226,7 +226,8 @@ static void take_part(ferry__kafka_group *g, rd_kafka_topic_partition_t *at)
     if (p && ferry__part_take(p, at->offset, metadata, who(g->k), &kept)) {
         p->owned = true;
         p->leaving = p->paused = false;
-        p->turned = false;
+        if (topic == FERRY__GROUP_EVENTS)
+            ferry__feed_turn(g, p);
         p->dirty = anew && !g->feed->broken;
         if (!kept && ferry__group_posts(topic))
             g->posts_held -= up; /* those of another epoch settle elsewhere */
