@@ -130,6 +130,29 @@ TEST_WITH(records_gone_before_they_were_read_are_passed_over, .limit_ms = 180000
     CHECK_STATUS(ferry_close(server), FERRY_OK);
 }
 
+/* Lines of topic:partition:offset; the sum of the offsets. */
+static long first_offsets(void)
+{
+    test_output o = test_sh("%s/tools/brokers --dir %s ctl kafka GetOffsetShell --topic %s.log.posts --time earliest",
+                            test_root(), at("FERRY_TEST_BROKERS"), space());
+    long sum = 0;
+    for (const char *line = strstr(o.out, ".log.posts:"); line; line = strstr(line + 1, ".log.posts:"))
+        sum += strtol(line + strlen(".log.posts:0:"), NULL, 10);
+    return sum;
+}
+
+TEST_WITH(posts_that_are_done_with_leave_the_log, .limit_ms = 180000)
+{
+    seen s = {0};
+    ferry *server = serve(&s, "&trim=5"), *c = client();
+    post(c, 40);
+    CHECK_SOON(atomic_load(&s.posts) == 40, SOON_MS);
+    CHECK_SOON(ask(c, FERRY_GET, 1500) == FERRY_OK && first_offsets() >= 30, 60000);
+    CHECK(first_offsets() <= 40);
+    CHECK_STATUS(ferry_close(c), FERRY_OK);
+    CHECK_STATUS(ferry_close(server), FERRY_OK);
+}
+
 /* A handler that runs longer than Kafka lets a consumer be silent: the membership is not its thread's business. */
 TEST_WITH(a_stuck_handler_keeps_its_partitions, .limit_ms = 120000)
 {

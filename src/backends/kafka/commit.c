@@ -29,6 +29,7 @@ static void add(rd_kafka_topic_partition_list_t *list, ferry__kafka_group *g, fe
     at->metadata = metadata;
     at->metadata_size = strlen(metadata);
     p->sent = p->own;
+    p->sent_base = p->base;
     p->dirty = false;
     p->sending = true;
 }
@@ -115,8 +116,10 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
     g->committing = false;
     for (ferry__node *n = g->parts.next; !err && n != &g->parts; n = n->next) {
         ferry__kafka_part *p = FERRY__OF(n, ferry__kafka_part, node);
-        if (p->sending)
-            p->known = p->sent;
+        if (!p->sending)
+            continue;
+        p->known = p->sent;
+        p->safe = p->sent_base;
     }
     if (err) {
         if (err != FERRY__PHASE_NOT_NOW)

@@ -420,6 +420,7 @@ void ferry__group_serve(ferry__kafka_group *g)
         ferry__given_serve(g);
     ferry__member_serve(g);
     ferry__commit_serve(g);
+    ferry__trim_serve(g);
 }
 
 int64_t ferry__group_next_ms(ferry__kafka_group *g)

@@ -79,6 +79,7 @@ struct ferry__kafka_group {
     bool                 assigned;      /* once at least, see serve_leave */
     int64_t              leave_by_ms;
     bool                 destroying;
+    int64_t              trim_at_ms;
     bool                 remaking; /* topics; its job is under way */
 };
 
@@ -113,6 +114,9 @@ void ferry__member_serve(ferry__kafka_group *g);
 void ferry__member_rebalance(ferry__kafka_group *g, rd_kafka_event_t *event);
 void ferry__member_destroy(ferry__kafka_group *g);
 void ferry__member_topic_gone(ferry__kafka_group *g); /* somebody deleted it: it is made anew */
+
+/* trim.c: posts that are done with leave the log. */
+void ferry__trim_serve(ferry__kafka_group *g);
 
 /* ahead.c: claims ahead, while handlers are short. */
 void ferry__ahead_handed(ferry__kafka_group *g);

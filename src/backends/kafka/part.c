@@ -187,7 +187,7 @@ static void begin(ferry__kafka_part *p, int64_t offset)
 {
     p->epoch++;
     p->up = 0;
-    p->base = p->read = p->top = offset;
+    p->base = p->read = p->top = p->safe = p->trimmed = offset;
     memset(&p->own, 0, sizeof p->own);
     p->old = p->sent = p->known = p->own;
 }

@@ -55,6 +55,7 @@ typedef struct ferry__kafka_part {
     bool     looking;   /* why its offset is gone is asked */
     unsigned epoch;
     int64_t  base, read, top;
+    int64_t  sent_base, safe, trimmed; /* base of the commit under way, of the last that was accepted; deleted up to here */
     size_t   up;        /* messages that are UP */
     size_t   waiting;   /* frames of it that wait in the group's lists */
     size_t   claims;    /* frames of it on their way to a handler that wait for a commit, or behind one that does */

@@ -17,6 +17,8 @@ const ferry__setting ferry__kafka_setting_table[] = {
     {"replication", FERRY__NUMBER, "0", 0, 32, NULL, "copies of each topic that is created; 0: what the broker says"},
     {"posts_ahead", FERRY__NUMBER, "64", 1, 4096, NULL,
      "posts a server holds whose handling is not committed yet: so many are handled twice when it is killed"},
+    {"trim", FERRY__NUMBER, "1000", 0, 1000000000, NULL,
+     "posts that are done with are deleted from a partition's log in lots of so many; 0: they stay"},
     {"ca", FERRY__TEXT, NULL, 0, 0, NULL, "file of the authorities that are trusted [the system's]"},
     {"cert", FERRY__TEXT, NULL, 0, 0, NULL, "file of our certificate, PEM"},
     {"key", FERRY__TEXT, NULL, 0, 0, NULL, "file of its key, PEM"},
@@ -177,6 +179,7 @@ ferry_status ferry__kafka_settings_read(ferry__kafka_settings *s, const ferry__c
     s->replies = (int)ferry__url_number(url, t, "replies");
     s->replication = (int)ferry__url_number(url, t, "replication");
     s->replication = s->replication ? s->replication : -1;
+    s->trim = (size_t)ferry__url_number(url, t, "trim");
     s->posts_ahead = (size_t)ferry__url_number(url, t, "posts_ahead");
     if (url->path && *url->path && strcmp(url->path, "/") != 0) {
         ferry__why(why, "kafka: no path is expected behind the hosts; ?ns=NAME keeps programs apart");

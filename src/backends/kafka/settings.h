@@ -17,7 +17,7 @@ typedef struct ferry__kafka_settings {
     size_t  count;
     int     session_ms, heartbeat_ms, move_ms;
     int     replies, replication; /* -1: what the broker says */
-    size_t  posts_ahead;
+    size_t  posts_ahead, trim;
     char   *token_file;
     bool    verified; /* the broker's certificate, where there is one */
 } ferry__kafka_settings;
