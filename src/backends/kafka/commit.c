@@ -65,6 +65,8 @@ static bool send_commit(ferry__kafka_group *g, bool all)
 {
     rd_kafka_topic_partition_list_t *list = collect(g, all);
     g->dones = 0;
+    if (g->feed)
+        g->feed->sent = g->feed->unacked;
     g->commit_at_ms = INT64_MAX;
     g->urgent = false;
     ferry__frames_join(&g->claims_sent, &g->claims_new);
@@ -129,6 +131,11 @@ void ferry__commit_event(ferry__kafka_group *g, rd_kafka_resp_err_t err)
         g->last_failed = g->last_commit;
     } else {
         claimed(g);
+        if (g->feed) {
+            g->feed->unacked -= g->feed->sent;
+            g->feed->sent = 0;
+            g->feed->acked_ms = g->k->now_ms;
+        }
         g->posts_held -= g->settled_sent;
         g->k->settled_now += g->settled_sent;
         g->settled_sent = 0;

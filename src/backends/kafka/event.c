@@ -10,6 +10,8 @@
 enum {
     EVENTS = 2000, /* taken in one turn */
     TURN_MS = 10,
+    LATE_MS = 250,
+    LATE = 500,     /* uncommitted ones */
     AHEAD = 256,    /* taken beyond the credit */
     EMPTY_MS = 2000 /* a member without a partition waits so long for one before it is caught up */
 };
@@ -193,6 +195,14 @@ bool ferry__feed_error(ferry__kafka_group *g, rd_kafka_event_t *event)
     if (at)
         rd_kafka_topic_partition_destroy(at);
     return err == RD_KAFKA_RESP_ERR__PARTITION_EOF || ours;
+}
+
+bool ferry__feed_late(ferry__kafka_group *g)
+{
+    ferry__kafka_feed *s = g->feed;
+    if (s->unacked == 0)
+        s->acked_ms = g->k->now_ms;
+    return !s->broadcast && s->unacked >= LATE && g->k->now_ms - s->acked_ms >= LATE_MS;
 }
 
 /* ---- ready, caught up ---- */

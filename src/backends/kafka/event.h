@@ -38,6 +38,8 @@ typedef struct ferry__kafka_feed {
     bool                broken, ready, caught_up; /* the core was told */
     bool                tell_ready, tell_caught_up, tell_broken;
     unsigned            ups;
+    size_t              unacked, sent; /* events done that no commit says so yet; of them in the commit under way */
+    int64_t             acked_ms;   /* when there were none, or the last commit was answered */
     int64_t             turn_at_ms; /* queues of partitions are turned to ours again; INT64_MAX: all are */
     int64_t             empty_ms; /* since when we have no partition; 0: we have */
     ferry_status        status;
@@ -80,6 +82,7 @@ void ferry__feed_tell(ferry__kafka *k);                                 /* in pu
 ferry__kafka_part *ferry__feed_part(ferry__kafka_group *g, int32_t partition); /* an event came of it; NULL: not ours */
 int64_t ferry__feed_start_of(const ferry__kafka_feed *s, int32_t partition);
 void ferry__feed_turn(ferry__kafka_group *g, ferry__kafka_part *p); /* its events come by our queue */
+bool ferry__feed_late(ferry__kafka_group *g); /* commits do not get through: no more is handed up, lest too much is handled twice */
 bool ferry__feed_attached(const ferry__kafka_group *g); /* it has the partitions it gets for now */
 
 /* event_move.c: seek, and offsets that are gone. */

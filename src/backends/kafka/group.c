@@ -349,7 +349,7 @@ bool ferry__group_must_wait(const ferry__frame *f)
 static void hand_up(ferry__kafka_group *g, int lane)
 {
     ferry__kafka_intake *in = g->intakes[lane];
-    if (lane == 2 && g->feed && g->feed->broken)
+    if (lane == 2 && g->feed && (g->feed->broken || ferry__feed_late(g)))
         return;
     int64_t span = lane == 2 ? FERRY__PART_EVENTS : FERRY__PART_SPAN;
     while (in && in->credit > 0 && g->ready[lane].first && (lane != 1 || g->posts_held < g->k->set.posts_ahead)) {

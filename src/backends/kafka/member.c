@@ -284,6 +284,8 @@ static void for_revoked(ferry__kafka_group *g, bool gone)
 
 static void let_go(ferry__kafka_group *g)
 {
+    if (g->feed)
+        g->feed->unacked = g->feed->sent = 0;
     for_revoked(g, true);
     ferry__phase_revoked(g);
     release(g->rk, g->revoking);

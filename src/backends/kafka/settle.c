@@ -1,4 +1,5 @@
 /* settle.c - how received frames end: handled, handed back, to be retried, dead. */
+#include "backends/kafka/event.h"
 #include "backends/kafka/group.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -43,6 +44,8 @@ void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
         return;
     }
     g->dones++;
+    if (g->feed)
+        g->feed->unacked++;
     k->settled_now++;
 }
 
