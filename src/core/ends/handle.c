@@ -264,6 +264,8 @@ ferry_status ferry_wait_ready(ferry *f, int timeout_ms)
         finish_serving(f, &w, until_ms);
     if (status == FERRY_OK && l->state == FERRY__DOWN)
         status = l->state_status != FERRY_OK ? l->state_status : FERRY_TIMEOUT;
+    if (status == FERRY_OK && l->subscribing > 0)
+        status = f->closed ? FERRY_CLOSED : FERRY_TIMEOUT; /* connected, but what is published now might not come */
     ferry__list_remove(&w.place);
     ferry__link_leave(l);
     ferry__link_unlock(l);
