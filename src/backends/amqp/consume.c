@@ -328,18 +328,11 @@ static void control(ferry__amqp *a, ferry__frame *f)
     ferry__frame_unref(f);
 }
 
-static bool of_service(const ferry__frame *f, const char *name)
-{
-    const char *route = ferry__frame_text(f, f->route);
-    size_t n = strcspn(route, ".");
-    return strcspn(name, "/") == n && memcmp(name, route, n) == 0;
-}
-
 static void work(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in)
 {
     ferry__amqp_intake *to = ferry__amqp_intake_by(a, in->intake);
     ferry__frame *f = in->frame;
-    if (!f || (to && !of_service(f, to->source->name))) {
+    if (!f) {
         ferry__log_print(a->up->log, LOG_ERR, "a message that cannot be read was dropped from a queue of %s",
                          to ? to->source->name : "ours");
         ferry__amqp_reject(a, channel, in->tag, false);

@@ -240,13 +240,6 @@ void ferry__amqp_event_deliver(ferry__amqp_inbound *in, unsigned queue, amqp_byt
         in->partition = in->partition * 10 + (unsigned)(at[i] - '0');
 }
 
-static bool of_domain(const ferry__frame *f, const char *domain)
-{
-    const char *route = ferry__frame_text(f, f->route);
-    size_t n = strlen(domain);
-    return strncmp(route, domain, n) == 0 && (route[n] == '.' || !route[n]);
-}
-
 void ferry__amqp_event_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in)
 {
     ferry__amqp_feed *d = ferry__amqp_feed_on(a, channel);
@@ -263,7 +256,7 @@ void ferry__amqp_event_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__
         ferry__frame_unref(f);
         return;
     }
-    if (!f || !of_domain(f, d->domain)) {
+    if (!f) {
         ferry__log_print(a->up->log, LOG_ERR, "an event that cannot be read was dropped from a queue of %s", d->box);
         ferry__amqp_reject(a, channel, in->tag, false);
         ferry__frame_unref(f);

@@ -79,7 +79,7 @@ bool ferry__amqp_event_release(ferry__amqp *a, ferry__frame *f, bool done);
 void ferry__amqp_event_finished(ferry__amqp *a, const ferry__frame *f); /* of those below each takes any frame, and heeds events only */
 void ferry__amqp_event_copying(ferry__amqp *a, const ferry__frame *f);
 void ferry__amqp_event_copied(ferry__amqp *a, const ferry__frame *f);
-bool ferry__amqp_event_place(ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f, bool back);
+void ferry__amqp_event_place(ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f, bool back);
 void ferry__amqp_event_box(ferry__amqp *a, const ferry__frame *f, const char *queue); /* declares it */
 void ferry__amqp_event_hand_back(ferry__amqp *a, ferry__frame *f);
 bool ferry__amqp_event_repeated(ferry__amqp *a, const ferry__amqp_feed *d, const ferry__frame *f);
@@ -91,7 +91,7 @@ static inline bool ferry__amqp_is_box(const char *name)
 {
     return strchr(name, '/') != NULL;
 }
-bool ferry__amqp_box_note(ferry__amqp *a, const char *name, unsigned number); /* of a source; false: no memory */
+bool ferry__amqp_box_note(ferry__amqp *a, const char *name, unsigned number); /* of a source of any kind; false: no memory */
 void ferry__amqp_box_left(ferry__amqp *a, unsigned number, size_t handed);
 void ferry__amqp_box_settled(ferry__amqp *a, unsigned number);
 void ferry__amqp_boxes_sweep(ferry__amqp *a, bool all);

@@ -1,5 +1,5 @@
 /* event_settle.c - the end of an event that was handed up: what differs from calls and posts (settle.c), which does the rest. And the
- * names of boxes, for frames whose source is gone: a frame has its route, "order.created", but not where it came from. */
+ * names of sources, for frames whose source is gone: a frame has its route, "order.created", but not where it came from. */
 #include "backends/amqp/event_stream.h"
 
 #include "base/alloc.h"
@@ -157,7 +157,7 @@ static box *box_of(const ferry__amqp *a, unsigned number)
 
 bool ferry__amqp_box_note(ferry__amqp *a, const char *name, unsigned number)
 {
-    if (!ferry__amqp_is_box(name))
+    if (!name)
         return true;
     box *b = ferry__zalloc(sizeof *b + strlen(name) + 1);
     if (!b)
@@ -197,16 +197,17 @@ void ferry__amqp_boxes_sweep(ferry__amqp *a, bool all)
     }
 }
 
-/* Where its copy goes; false: where its route says. Back: to where it came from, as fresh; else to the posts of its box. */
-bool ferry__amqp_event_place(ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f, bool back)
+/* Where its copy goes. Back: to where it came from, as fresh; else, of an event, to the posts of its box. */
+void ferry__amqp_event_place(ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f, bool back)
 {
     const ferry__amqp_feed *d = is_event(f) ? ferry__amqp_feed_of(a, f) : NULL;
     const box *b = d ? NULL : box_of(a, f->tag[1] & 0xffffff);
     if (d && back)
         ferry__amqp_event_queue(a, to, d, 0);
     else if (d || b)
-        ferry__amqp_queue_name(a, to, d ? d->box : b->name, strlen(d ? d->box : b->name), "posts", 0);
-    return d || b;
+        ferry__amqp_queue_of(a, to, d ? d->box : b->name, f);
+    else
+        snprintf(to, FERRY__AMQP_NAME, "%s", a->config->ns); /* cannot be: there is no such queue, so it stays where it is */
 }
 
 /* A group's was declared by its source of posts; a broadcast has none, and needs a box only when something dies. */

@@ -375,10 +375,8 @@ static bool trimmed(ferry__amqp *a, ferry__amqp_feed *d, uint64_t offset)
 
 static bool wanted(const ferry__amqp_feed *d, const ferry__frame *f)
 {
-    const char *route = ferry__frame_text(f, f->route);
-    size_t n = strlen(d->domain);
-    return f->time_ms + (f->time_ms % 1000 ? 0 : 999) >= d->stream->time_ms && /* foreign ones have whole seconds */
-           strncmp(route, d->domain, n) == 0 && (route[n] == '.' || !route[n]);
+    bool late = f->time_ms + (f->time_ms % 1000 ? 0 : 999) >= d->stream->time_ms; /* foreign ones have whole seconds */
+    return late && ferry__frame_text(f, f->route)[0] != '~';
 }
 
 static bool was_finished(const ferry__amqp_stream *s, uint64_t offset)

@@ -223,10 +223,7 @@ static ferry_status put_request(ferry__amqp *a, ferry__frame *f, int64_t now_ms)
     const ferry__target *target = (const ferry__target *)(uintptr_t)f->tag[0];
     if (target->lane == FERRY__EVENTS)
         return ferry__amqp_event_put(a, target, f);
-    if (ferry__amqp_is_box(target->name))
-        ferry__amqp_queue_name(a, queue, target->name, strlen(target->name), "posts", 0);
-    else
-        ferry__amqp_queue_of(a, queue, f);
+    ferry__amqp_queue_of(a, queue, target->name, f);
     if (call && a->direct)
         snprintf(reply, sizeof reply, "amq.rabbitmq.reply-to");
     else if (call)

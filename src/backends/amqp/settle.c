@@ -225,8 +225,7 @@ void ferry__amqp_give_back(ferry__amqp *a, ferry__frame *f, ferry__amqp_kind kin
     char queue[FERRY__AMQP_NAME], reply[FERRY__AMQP_NAME];
     ferry__amqp_fields fields;
     const char *direct = ferry__amqp_direct_of(a, &f->id);
-    if (!ferry__amqp_event_place(a, queue, f, true))
-        ferry__amqp_queue_of(a, queue, f);
+    ferry__amqp_event_place(a, queue, f, true);
     snprintf(reply, sizeof reply, "%s", direct ? direct : "");
     ferry__amqp_fields_write(&fields, f, *reply ? reply : NULL, ferry__now_ms());
     ferry__amqp_drop_direct(a, &f->id);
@@ -242,8 +241,7 @@ void ferry__amqp_retry(void *self, ferry__frame *f, int delay_ms)
     ferry__amqp_fields fields;
     if (!release(a, f, false))
         return;
-    if (!ferry__amqp_event_place(a, queue, f, false))
-        ferry__amqp_queue_of(a, queue, f);
+    ferry__amqp_event_place(a, queue, f, false);
     ferry__amqp_declare_tier(a, ferry__amqp_tier(a, delay_ms), tier);
     ferry__amqp_fields_write(&fields, f, NULL, ferry__now_ms());
     ferry__amqp_letter l = {.exchange = tier,

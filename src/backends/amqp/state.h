@@ -243,7 +243,8 @@ void ferry__amqp_channel_close(ferry__amqp_conn *c, amqp_channel_t channel);
 enum { FERRY__AMQP_NAME = 256 };
 void ferry__amqp_queue_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *service, size_t length,
                             const char *what, unsigned partition);
-void ferry__amqp_queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f); /* where a call or post goes */
+/* Where a call or post goes; `name` is the broker's, which need not be the first word of its route. */
+void ferry__amqp_queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *name, const ferry__frame *f);
 int  ferry__amqp_durable_type(const ferry__amqp *a, amqp_table_entry_t *to); /* room for 2; how many */
 amqp_table_entry_t ferry__amqp_yes(const char *name);
 void ferry__amqp_declare_exchange(ferry__amqp_conn *c, amqp_channel_t channel, const char *name, const char *type);

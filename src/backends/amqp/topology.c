@@ -22,11 +22,10 @@ void ferry__amqp_queue_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], con
         snprintf(to, FERRY__AMQP_NAME, "%s.%.*s.%s", a->config->ns, (int)length, service, what);
 }
 
-void ferry__amqp_queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__frame *f)
+void ferry__amqp_queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const char *name, const ferry__frame *f)
 {
-    const char *route = ferry__frame_text(f, f->route);
-    bool call = f->kind == FERRY__CALL;
-    ferry__amqp_queue_name(a, to, route, strcspn(route, "."), call ? "calls" : "posts", call ? 0 : f->partition);
+    bool call = f->kind == FERRY__CALL, parted = !call && !ferry__amqp_is_box(name);
+    ferry__amqp_queue_name(a, to, name, strlen(name), call ? "calls" : "posts", parted ? f->partition : 0);
 }
 
 /* A new name for each connection: the broker may still be busy deleting the exclusive queue of the last one. */
