@@ -56,6 +56,10 @@ typedef struct ferry__kafka_target {
     ferry__target      *target;
     ferry__kafka_topic *topic; /* NULL until it is known to exist */
     bool                asked; /* a question about it is under way */
+    int64_t             asked_ms;
+    unsigned            open;   /* questions without an answer, those that were given up among them */
+    bool                listed; /* in `questions` */
+    struct ferry__kafka_target *next_asked;
     bool                probed; /* the core waits for an answer */
     ferry__frames       held;   /* until its topic is known to exist */
     char                topic_name[288];
@@ -151,6 +155,7 @@ struct ferry__kafka {
     int64_t            now_ms;
     char              *scratch;
     size_t             scratch_room;
+    ferry__kafka_target *questions;   /* targets that were asked about */
     size_t             asking;      /* admin questions that librdkafka has */
 
     /* News for pump. */
@@ -191,6 +196,8 @@ void ferry__kafka_drop_spare(ferry__kafka *k);
 
 /* probe.c: who is alive, and does a topic exist. */
 void ferry__kafka_probe(ferry__kafka *k, ferry__kafka_target *t);
+void ferry__kafka_probe_again(ferry__kafka *k); /* what is not answered in time */
+int64_t ferry__kafka_probe_next_ms(const ferry__kafka *k);
 void ferry__kafka_probe_event(ferry__kafka *k, rd_kafka_event_t *event);
 void ferry__kafka_tell_presences(ferry__kafka *k); /* in pump */
 ferry__kafka_target *ferry__kafka_target_of(ferry__kafka *k, ferry__target *target); /* link's lock; NULL: no memory */

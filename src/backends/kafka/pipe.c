@@ -376,6 +376,7 @@ static void kafka_step(void *self)
     ferry__kafka_settle_all(k);
     ferry__kafka_send_moved(k);
     take_probes(k);
+    ferry__kafka_probe_again(k);
     if (k->flying)
         atomic_store_explicit(&k->calls_tap.rung, true, memory_order_relaxed);
     k->more = ferry__kafka_poll(k);
@@ -483,6 +484,8 @@ static int kafka_next_ms(void *self, int64_t now_ms)
         int64_t one = ferry__group_next_ms(FERRY__OF(n, ferry__kafka_group, node));
         at = one < at ? one : at;
     }
+    int64_t asked = ferry__kafka_probe_next_ms(k);
+    at = asked < at ? asked : at;
     if (noted && at > now_ms + 20)
         at = now_ms + 20;
     if (k->flying && at > now_ms + REPORT_MS)

@@ -10,8 +10,9 @@
 #include <string.h>
 
 /* A question to a group's coordinator that ends by its time while that coordinator is looked for ends the process, by an assertion of
- * librdkafka (2.0.2 to 2.8 at least). So it has all the time: it is answered when the brokers are back. */
-enum { ASK_MS = 3000, ASK_GROUP_MS = 3600000 };
+ * librdkafka (2.0.2 to 2.8 at least). So it has all the time, and is asked again beside the one
+ * that waits; whichever answer comes is true. */
+enum { ASK_MS = 3000, ASK_GROUP_MS = 3600000, OPEN_MAX = 4 };
 
 typedef struct presence {
     ferry__node node;
@@ -47,6 +48,13 @@ static rd_kafka_AdminOptions_t *options(ferry__kafka *k, rd_kafka_admin_op_t op,
                                               NULL, 0);
     rd_kafka_AdminOptions_set_opaque(o, t);
     k->asking++;
+    t->open++;
+    t->asked_ms = k->now_ms;
+    if (!t->listed) {
+        t->next_asked = k->questions;
+        k->questions = t;
+        t->listed = true;
+    }
     return o;
 }
 
@@ -86,6 +94,27 @@ void ferry__kafka_probe(ferry__kafka *k, ferry__kafka_target *t)
         ask_members(k, t);
     else
         ask_topic(k, t);
+}
+
+int64_t ferry__kafka_probe_next_ms(const ferry__kafka *k)
+{
+    return k->asking && k->state == FERRY__UP ? k->now_ms + ASK_MS / 3 : INT64_MAX;
+}
+
+void ferry__kafka_probe_again(ferry__kafka *k)
+{
+    for (ferry__kafka_target **at = &k->questions, *t; (t = *at) != NULL;) {
+        if (t->open == 0) {
+            *at = t->next_asked;
+            t->listed = false;
+            continue;
+        }
+        at = &t->next_asked;
+        if (!t->asked || t->open >= OPEN_MAX || k->now_ms - t->asked_ms < ASK_MS || k->state != FERRY__UP)
+            continue;
+        t->asked = false;
+        ferry__kafka_probe(k, t);
+    }
 }
 
 static void tell(ferry__kafka *k, ferry__kafka_target *t, ferry__presence is)
@@ -153,6 +182,7 @@ void ferry__kafka_probe_event(ferry__kafka *k, rd_kafka_event_t *event)
 {
     ferry__kafka_target *t = rd_kafka_event_opaque(event);
     k->asking--;
+    t->open--;
     t->asked = false;
     if (rd_kafka_event_error(event))
         again(k, t);

@@ -18,11 +18,14 @@ ferry__lag_source *ferry__domains_source(ferry__kafka *k, const ferry__admin *a)
 void ferry__domains_ask(ferry__kafka *k, ferry__admin *a, const ferry__lag_source *source);
 
 /* offsets.c. Of all partitions of a topic: timestamp -1 the end, -2 the first, else the first of that time or later, -1: none. */
-rd_kafka_resp_err_t ferry__domains_offsets(rd_kafka_t *rk, const char *topic, int count, int64_t timestamp, int64_t *to);
+rd_kafka_resp_err_t ferry__domains_offsets(rd_kafka_t *rk, const char *topic, int count, int64_t timestamp,
+                                           int64_t *to);
 /* What a group has committed, -1: nothing, without being its member. */
-rd_kafka_resp_err_t ferry__domains_committed(ferry__kafka *k, const char *group, const char *topic, int count, int64_t *to);
+rd_kafka_resp_err_t ferry__domains_committed(ferry__kafka *k, const char *group, const char *topic, int count,
+                                             int64_t *to);
 /* The same for a group without members. */
-rd_kafka_resp_err_t ferry__domains_commit(ferry__kafka *k, const char *group, const char *topic, int count, const int64_t *to);
+rd_kafka_resp_err_t ferry__domains_commit(ferry__kafka *k, const char *group, const char *topic, int count,
+                                          const int64_t *to);
 /* Deletes all records below these. */
 rd_kafka_resp_err_t ferry__domains_trim(ferry__kafka *k, const char *topic, int count, const int64_t *to);
 /* The answer to an administrative request; NULL: none in time. */
