@@ -15,6 +15,7 @@ enum {
     CANCELS = FERRY__CANCELS_KEPT,
     SAMPLE = 16,      /* one handler in so many is timed */
     LONG_MS = 4,      /* a handler that runs so long is long: just under the background's look at busy workers */
+    LEAVING_MS = 5000,
     NO_MEMORY_MS = 50 /* before a frame is taken again that there was no memory for */
 };
 
@@ -386,6 +387,7 @@ static void stop_receiving(ferry *f, ferry__service *s)
 
 void ferry__serve_unlisten(ferry *f, ferry__service *s)
 {
+    f->link.leaving_ms = ferry__now_ms() + LEAVING_MS; /* its parts shall be free for others, though nobody comes in here again */
     stop_receiving(f, s);
     hand_back_queued(f, s);
     ferry__link_noted(&f->link, false);

@@ -59,7 +59,8 @@ static void nap(ferry__link *l, int64_t at_ms)
 
 static bool unattended(const ferry__link *l)
 {
-    return l->dirty || l->alone > 0 || l->probing > 0 || l->subscribing > 0 || l->settling > 0 || l->jobs.running > 0;
+    return l->dirty || l->alone > 0 || l->probing > 0 || l->subscribing > 0 || l->settling > 0 || l->jobs.running > 0 ||
+           l->now_ms < l->leaving_ms;
 }
 
 static bool may_sleep(const ferry__link *l, const ferry__waiter *w)
@@ -265,7 +266,7 @@ static void background_drive(ferry__link *l)
     if (l->bits & FERRY__BEATS)
         ferry__link_turn(l, &l->behind);
     while (!l->quit && !l->driver && !l->wants_role && unattended(l))
-        ferry__link_wait(l, &l->behind, INT64_MAX);
+        ferry__link_wait(l, &l->behind, l->now_ms < l->leaving_ms ? l->leaving_ms : INT64_MAX);
     l->wants_role = false;
     ferry__link_leave(l);
 }

@@ -115,6 +115,7 @@ struct ferry__link {
     size_t         settling;    /* settles without an answer */
     size_t         probing;     /* probes without one */
     size_t         subscribing; /* subscriptions that are not ready */
+    int64_t        leaving_ms;  /* until then a subscription that ended may be on its way out, which nobody waits for */
     size_t         max_pending;
     int            grace_ms, refresh_ms;
     ferry_status   first_failure; /* of a message sent alone, since the last flush */
