@@ -226,8 +226,10 @@ TEST_WITH(readme_programs, .limit_ms = 60000)
         SKIP("a sanitizer wants its own flags");
     CHECK(extract("README.md", 0, "client.c"));
     CHECK(extract("README.md", 1, "server.c"));
+    CHECK(extract("README.md", 2, "mailer.c"));
     compile("client");
     compile("server");
+    compile("mailer");
     pid_t server = test_start("./server");
     CHECK_SOON(answers("calc.add") || !test_alive(server), 10000);
     test_output r = test_sh("./client");
@@ -235,18 +237,24 @@ TEST_WITH(readme_programs, .limit_ms = 60000)
     CHECK_STR(r.out, "3\n");
     CHECK_INT(r.code, 0);
     CHECK_INT(test_kill(server, 15), 0);
+    pid_t mailer = test_start("./mailer > mails");
+    CHECK_SOON(strstr(test_sh("ferry lag order mailer").out, "\"members\":1") != NULL, 10000);
+    CHECK_INT(test_sh("ferry publish order.paid to=eve").code, 0);
+    CHECK_SOON(strstr(test_sh("ferry lag order mailer").out, "\"lag\":0") != NULL, 10000);
+    CHECK_INT(test_kill(mailer, 15), 0);
+    CHECK_HAS(test_read("mails"), "mail to eve about order.paid\n");
 }
 
 static const char *const pages[] = {"README.md", "ARCHITECTURE.md", "docs/threads.md", "docs/errors.md",
                                     "docs/memory.md"};
 
-/* Blocks behind the README's two programs are statements: each compiles inside a function that has a handle. */
+/* Blocks behind the README's three programs are statements: each compiles inside a function that has a handle. */
 TEST_WITH(snippets_compile, .limit_ms = 60000)
 {
     if (strcmp(test_bin(), test_text("%s/build", test_root())) != 0)
         SKIP("the plain build compiles them");
     for (size_t p = 0; p < sizeof pages / sizeof *pages; p++)
-        for (int n = p == 0 ? 2 : 0; extract(pages[p], n, "body.h"); n++) {
+        for (int n = p == 0 ? 3 : 0; extract(pages[p], n, "body.h"); n++) {
             test_note("%s, C block %d", pages[p], n);
             test_write("snippet.c", "#include <ferry/ferry.h>\n"
                                     "void snippet(ferry *f, ferry_request *req, const char *id);\n"
