@@ -23,7 +23,7 @@ CONFORMANCE(close_of_an_idle_handle_is_quick)
 }
 
 typedef struct caller {
-    ferry      *f;
+    ferry *f;
     atomic_bool returned;
 } caller;
 
@@ -107,7 +107,7 @@ CONFORMANCE(close_sends_what_is_queued)
 /* ---- Handlers under way --------------------------------------------------------------------------------------------- */
 
 typedef struct closing {
-    ferry       *f;
+    ferry *f;
     ferry_status status;
 } closing;
 
@@ -258,6 +258,35 @@ CONFORMANCE(close_from_inside_a_callback)
 }
 
 /* ---- Stop ----------------------------------------------------------------------------------------------------------- */
+
+/* The other one holds nothing ahead while its handler is long; what comes meanwhile is for it, and finds it. */
+CONFORMANCE(close_takes_nothing_from_a_busy_server)
+{
+    enum { SHORT = 100, SOME = 20 };
+    kit_gate gate = {0};
+    ferry_future *f[SOME];
+    ferry *a = kit_open(NULL), *c = kit_open(NULL);
+    CHECK_STATUS(ferry_handle(a, "calc.short", kit_echo, NULL, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_handle(a, "calc.long", kit_gated, &gate, NULL), FERRY_OK);
+    kit_start(a, "calc");
+    for (int i = 0; i < SHORT; i++)
+        KIT_INT(ferry_post(c, "calc.short", ferry_int(i), NULL), i);
+    for (int i = 0; i < SOME; i++)
+        f[i] = ferry_async(c, FERRY_POST, "calc.long", ferry_int(i), FERRY_CALL(.timeout_ms = KIT_SOON_MS));
+    CHECK_INT(ferry_await_any(f, SOME, 150), SOME); /* time to be seen as long */
+    ferry *b = kit_serve("calc.long", kit_echo, NULL);
+    for (int i = 1; i < SOME; i++)
+        KIT_INT(ferry_await(f[i]), i); /* the second server takes them over */
+    kit_close(b);
+    for (int i = 1; i < SOME; i++)
+        f[i] = ferry_async(c, FERRY_POST, "calc.long", ferry_int(i), FERRY_CALL(.timeout_ms = KIT_SOON_MS));
+    CHECK_INT(ferry_await_any(f, SOME, 150), SOME);
+    atomic_store(&gate.open, true);
+    for (int i = 0; i < SOME; i++)
+        KIT_INT(ferry_await(f[i]), i);
+    kit_close(c);
+    kit_close(a);
+}
 
 CONFORMANCE(stop_takes_nothing_new)
 {

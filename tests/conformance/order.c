@@ -106,6 +106,59 @@ CONFORMANCE(equal_keys_wait_other_keys_do_not)
     kit_close(s);
 }
 
+/* ---- A handler that is long ------------------------------------------------------------------------------------------ */
+
+/* The first call stays as long as its gate is closed; meanwhile a server may give back what it holds behind it. */
+typedef struct long_first {
+    kit_gate gate;
+    watched w;
+} long_first;
+
+static void long_first_work(ferry_request *req, void *arg)
+{
+    long_first *l = arg;
+    const ferry_value *data = ferry_request_data(req);
+    int key = (int)ferry_as_int(ferry_at(data, 0), 0), number = (int)ferry_as_int(ferry_at(data, 1), 0);
+    enter(&l->w, key, number);
+    if (number == 1)
+        kit_gated(req, &l->gate);
+    atomic_fetch_sub(&l->w.busy[key], 1);
+    atomic_fetch_sub(&l->w.inside, 1);
+    atomic_fetch_add(&l->w.total, 1);
+}
+
+static void send_numbered(ferry *c, ferry_future **f, int from, int to)
+{
+    for (int i = from; i < to; i++)
+        f[i] = ferry_async(c, FERRY_POST, "work.do", ferry_list(0, i + 1), FERRY_CALL(.timeout_ms = KIT_SOON_MS));
+}
+
+/* So many short ones first that the server holds several ahead; then a long one, more behind it than a server ever holds, and still more
+ * once it is known as long. */
+CONFORMANCE(a_long_handler_changes_no_order)
+{
+    enum { SHORT = 200, MANY = 700, MORE = 50 };
+    long_first l = {0};
+    ferry_future *f[MANY + MORE];
+    ferry *s = kit_open(NULL), *c = kit_open(NULL);
+    CHECK_STATUS(ferry_handle(s, "work.short", kit_echo, NULL, NULL), FERRY_OK);
+    CHECK_STATUS(ferry_handle(s, "work.do", long_first_work, &l, NULL), FERRY_OK);
+    kit_start(s, "work");
+    for (int i = 0; i < SHORT; i++)
+        KIT_INT(ferry_post(c, "work.short", ferry_int(i), NULL), i);
+    send_numbered(c, f, 0, MANY);
+    CHECK_INT(ferry_await_any(f, MANY, 150), MANY); /* time to be seen as long */
+    send_numbered(c, f, MANY, MANY + MORE);
+    CHECK_INT(ferry_await_any(f, MANY + MORE, 50), MANY + MORE);
+    atomic_store(&l.gate.open, true);
+    for (int i = 0; i < MANY + MORE; i++)
+        KIT_OK(ferry_await(f[i]));
+    CHECK(atomic_load(&l.w.wrong) == 0 || test_can("spreads"));
+    CHECK_INT(atomic_load(&l.w.total), MANY + MORE);
+    kit_close(c);
+    kit_close(s);
+}
+
 /* A server holds a few requests ahead, so with one call or two a second server may stay idle; with many it may not. */
 CONFORMANCE(two_servers_share_the_work)
 {
@@ -130,7 +183,7 @@ CONFORMANCE(two_servers_share_the_work)
 /* ---- Calls and posts ------------------------------------------------------------------------------------------------- */
 
 typedef struct sequence {
-    kit_gate   gate;
+    kit_gate gate;
     atomic_int posts, posts_before_the_call;
 } sequence;
 

@@ -261,8 +261,12 @@ static void declared(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_que
         ferry__amqp_topics_answer(c->a, m->message_count, m->consumer_count);
     else if (!c->publishes && channel >= FERRY__AMQP_EVENTS)
         ferry__amqp_event_counted(c->a, channel, m);
-    else if (!c->publishes && c->a->declaring)
-        c->a->declaring--;
+    else if (!c->publishes && channel == FERRY__AMQP_LEAVE)
+        ferry__amqp_leave_counted(c->a, m->consumer_count);
+    else if (!c->publishes) {
+        c->a->declaring -= c->a->declaring > 0;
+        ferry__amqp_pinch_counted(c->a, channel, m);
+    }
 }
 
 static void on_return(ferry__amqp_conn *c, amqp_channel_t channel, const amqp_basic_return_t *m)
@@ -412,7 +416,8 @@ static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_
     in->frame->maybe = in->frame->maybe || in->redelivered;
     if ((kind == FERRY__POST || kind == FERRY__EVENT) && deliveries > 0)
         in->frame->attempt += (uint32_t)(deliveries < 100000 ? deliveries : 100000);
-    in->frame->tag[0] = kind == FERRY__POST && in->redelivered && deliveries < 0; /* nobody counted that delivery: see delivered */
+    in->frame->tag[0] =
+        kind == FERRY__POST && in->redelivered && deliveries < 0; /* nobody counted that delivery: see delivered */
     if (kind == FERRY__CALL)
         ferry__amqp_note_direct(a, in->frame, p);
 }

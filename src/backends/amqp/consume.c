@@ -2,9 +2,8 @@
  *
  * Calls and posts without a key. AMQP has no credit, only a prefetch that a consumer is born with, so a consumer is as large as the
  * credit when it starts, and is joined by a second when the credit has doubled, and so on (not replaced: a quorum queue counts what is on
- * its way to a consumer that is cancelled as a failed delivery). When credit is taken back and none comes for PINCH_MS, the consumers
- * are cancelled, and what was held goes back to the queue as fresh, at its end: another server may be free for it. What nobody consumes
- * is still seen as served, by the queue `up`, which exists to have its consumers counted.
+ * its way to a consumer that is cancelled as a failed delivery). When credit is taken back and none comes, the consumers are cancelled:
+ * pinch.c. What nobody consumes is still seen as served, by the queue `up`, which exists to have its consumers counted.
  *
  * Posts with a key. Each partition has one consumer at a time (x-single-active-consumer); to cancel it while messages of it are being
  * handled would let another server overtake them. So these consumers live as long as their channel. What the core hands back waits in
@@ -18,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYED_PREFETCH = 16, PINCH_MS = 20 };
+enum { KEYED_PREFETCH = 16 };
 
 /* ---- intakes -------------------------------------------------------------------------------------------------------- */
 
@@ -32,7 +31,7 @@ ferry__amqp_intake *ferry__amqp_intake_by(ferry__amqp *a, unsigned number)
     return NULL;
 }
 
-static amqp_channel_t shared_channel(const ferry__amqp_intake *in)
+amqp_channel_t ferry__amqp_shared_channel(const ferry__amqp_intake *in)
 {
     return in->source->lane == FERRY__CALLS ? FERRY__AMQP_CALLS_IN : FERRY__AMQP_POSTS_IN;
 }
@@ -69,24 +68,25 @@ void ferry__amqp_cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsig
     ferry__amqp_say(&a->in, channel, AMQP_BASIC_CANCEL_METHOD, &m);
 }
 
-static void stop_shared(ferry__amqp *a, ferry__amqp_intake *in)
+void ferry__amqp_stop_shared(ferry__amqp *a, ferry__amqp_intake *in)
 {
     for (; in->consumers; in->consumers--)
-        ferry__amqp_cancel(a, shared_channel(in), 'q', in->number, in->generation + 1 - in->consumers);
+        ferry__amqp_cancel(a, ferry__amqp_shared_channel(in), 'q', in->number, in->generation + 1 - in->consumers);
     in->prefetch = 0;
 }
 
 static void add_shared(ferry__amqp *a, ferry__amqp_intake *in, unsigned more)
 {
     char queue[FERRY__AMQP_NAME], tag[48];
-    const char *name = in->source->name;
+    if (!in->consumers)
+        ferry__amqp_declare_shared(a, in->source); /* a server that left meanwhile may have deleted it */
     in->prefetch += more;
     in->consumers++;
     in->generation++;
-    ferry__amqp_queue_name(a, queue, name, strlen(name), in->source->lane == FERRY__CALLS ? "calls" : "posts", 0);
+    ferry__amqp_shared_name(a, queue, in->source);
     tag_of(tag, 'q', in->number, in->generation);
-    set_prefetch(a, shared_channel(in), more);
-    ferry__amqp_consume(a, &a->in, shared_channel(in), queue, tag, false);
+    set_prefetch(a, ferry__amqp_shared_channel(in), more);
+    ferry__amqp_consume(a, &a->in, ferry__amqp_shared_channel(in), queue, tag, false);
 }
 
 static void start_keyed(ferry__amqp *a, ferry__amqp_intake *in)
@@ -104,10 +104,16 @@ static void start_keyed(ferry__amqp *a, ferry__amqp_intake *in)
     }
 }
 
+/* Not while what is held is enough: it is older than what would come. */
+static bool pinched(const ferry__amqp_intake *in)
+{
+    return !in->consumers && in->hold.count >= (size_t)in->credit;
+}
+
 /* Large enough for the credit. Enlarged in steps, unless it is full of messages that are kept (deferred ones, say). */
 static void fit(ferry__amqp *a, ferry__amqp_intake *in)
 {
-    if (!in->declared || in->credit <= 0 || !live(a))
+    if (!in->declared || in->credit <= 0 || !live(a) || pinched(in))
         return;
     size_t want = (size_t)in->credit + in->handed, have = in->prefetch;
     bool full = in->handed + in->hold.count >= have;
@@ -186,28 +192,6 @@ ferry_status ferry__amqp_listen(void *self, ferry__source *source)
     return FERRY_OK;
 }
 
-static bool keyed(const ferry__frame *f)
-{
-    return ferry__amqp_channel_of(f) == FERRY__AMQP_KEYED_IN;
-}
-
-/* What was held and is not ours to handle: back to the queue; with a key it stays with the channel until that is closed. */
-static void let_go(ferry__amqp *a, ferry__amqp_intake *in, bool all)
-{
-    ferry__frame *first = in->hold.first;
-    ferry__frames_init(&in->hold);
-    for (ferry__frame *f = first, *next; f; f = next) {
-        next = f->next;
-        f->next = NULL;
-        if (!keyed(f))
-            ferry__amqp_give_back(a, f, FERRY__AMQP_MOVED);
-        else if (all)
-            ferry__frame_unref(f);
-        else
-            ferry__frames_add(&in->hold, f);
-    }
-}
-
 void ferry__amqp_unlisten(void *self, ferry__source *source)
 {
     ferry__amqp *a = self;
@@ -225,8 +209,8 @@ void ferry__amqp_unlisten(void *self, ferry__source *source)
         if (source->lane == FERRY__CONTROLS)
             ferry__amqp_declare_controls(a, source->name, false);
         if (works(in))
-            stop_shared(a, in);
-        let_go(a, in, true);
+            ferry__amqp_stop_shared(a, in);
+        ferry__amqp_let_go(a, in, true);
         if (source->lane == FERRY__CALLS)
             ferry__amqp_leave(a, in);
         ferry__amqp_keyed_look(a);
@@ -246,40 +230,8 @@ void ferry__amqp_credit(void *self, ferry__source *source, int frames)
     if (!in)
         return;
     in->credit += frames;
-    if (frames < 0 && in->credit <= 0)
-        in->pinch_ms = ferry__now_ms() + PINCH_MS;
-    else if (in->credit > 0)
-        in->pinch_ms = 0;
+    ferry__amqp_pinch_note(in, frames);
     fit(a, in);
-}
-
-static void pinch(ferry__amqp *a, ferry__amqp_intake *in)
-{
-    in->pinch_ms = 0;
-    if (!in->declared || !live(a))
-        return;
-    stop_shared(a, in);
-    let_go(a, in, false);
-}
-
-void ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms)
-{
-    for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next) {
-        ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
-        if (in->pinch_ms && now_ms >= in->pinch_ms)
-            pinch(a, in);
-    }
-}
-
-int ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms)
-{
-    int64_t least = INT64_MAX;
-    for (ferry__node *n = a->intakes.next; n != &a->intakes; n = n->next) {
-        const ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
-        if (in->pinch_ms && in->pinch_ms - now_ms < least)
-            least = in->pinch_ms - now_ms;
-    }
-    return least == INT64_MAX ? -1 : least < 0 ? 0 : (int)least;
 }
 
 /* ---- deliveries ----------------------------------------------------------------------------------------------------- */
@@ -392,10 +344,12 @@ static void hand_up_of(ferry__amqp *a, ferry__amqp_intake *in)
         }
         in->credit--;
         in->handed++;
-        a->keyed_busy += keyed(f);
+        a->keyed_busy += ferry__amqp_channel_of(f) == FERRY__AMQP_KEYED_IN;
         f->from = in->source;
         a->up->frame(a->up, in->source, f);
     }
+    if (!in->consumers && works(in))
+        fit(a, in);
 }
 
 void ferry__amqp_hand_up(ferry__amqp *a)
@@ -420,7 +374,8 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of this handle");
         return;
     }
-    if (!in || a->closing || (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
+    if (!in || a->closing ||
+        (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
         return;
     ferry__log_print(a->up->log, LOG_WARNING, "the broker deleted a queue of '%s': it is declared again",
                      in->source->name);
@@ -480,7 +435,7 @@ void ferry__amqp_consume_down(ferry__amqp *a)
         ferry__amqp_intake *in = FERRY__OF(n, ferry__amqp_intake, node);
         ferry__frames_drop(&in->hold);
         in->prefetch = in->consumers = 0;
-        in->declared = in->keyed = in->signs = false;
+        in->declared = in->keyed = in->signs = in->asking = false;
     }
     ferry__amqp_tags_reset(a);
     ferry__amqp_leave_down(a);

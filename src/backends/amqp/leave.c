@@ -1,7 +1,8 @@
 /* leave.c - a name that is no longer served.
  *
  * Its sign of life stays until the last call that was handed up is answered: its callers still get their answers, so it is not gone.
- * Then the queue of its calls is deleted if nobody else consumes from it and nothing is in it. So whoever calls it from now on has his
+ * Then the queue of its calls is deleted if no other server shows signs, nobody consumes from it and nothing is in it (a server whose
+ * handlers are long does not consume, see pinch.c). So whoever calls it from now on has his
  * call returned, which proves that it did not run; without that it would lie in the queue, and nobody could say. A queue with calls in
  * it stays: the next server answers them. The broker closes the channel on which a deletion is refused, so they have one of their own,
  * and go one by one. */
@@ -13,10 +14,10 @@
 
 struct ferry__amqp_leaver {
     ferry__node node;
-    unsigned    number;
-    size_t      handed;
-    bool        silent; /* its sign of life was cancelled */
-    char        service[];
+    unsigned number;
+    size_t handed;
+    bool silent; /* its sign of life was cancelled */
+    char service[];
 };
 typedef struct ferry__amqp_leaver leaver;
 
@@ -59,13 +60,31 @@ void ferry__amqp_leave_settled(ferry__amqp *a, unsigned number)
     }
 }
 
-static void delete_queue(ferry__amqp *a, const leaver *l)
+static void queue_of(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const leaver *l, const char *what)
+{
+    ferry__amqp_queue_name(a, to, l->service, strlen(l->service), what, 0);
+}
+
+static void look_for_others(ferry__amqp *a, const leaver *l)
 {
     char queue[FERRY__AMQP_NAME];
-    ferry__amqp_queue_name(a, queue, l->service, strlen(l->service), "calls", 0);
-    amqp_queue_delete_t m = {.queue = ferry__amqp_text(queue), .if_unused = 1, .if_empty = 1};
+    queue_of(a, queue, l, "up");
+    amqp_queue_declare_t m = {.queue = ferry__amqp_text(queue), .passive = 1};
     a->deleting = true;
     ferry__amqp_channel_open(&a->in, FERRY__AMQP_LEAVE);
+    ferry__amqp_say(&a->in, FERRY__AMQP_LEAVE, AMQP_QUEUE_DECLARE_METHOD, &m);
+}
+
+void ferry__amqp_leave_counted(ferry__amqp *a, unsigned servers)
+{
+    char queue[FERRY__AMQP_NAME];
+    const leaver *l = first(a);
+    if (servers > 0 || !l) {
+        ferry__amqp_left(a);
+        return;
+    }
+    queue_of(a, queue, l, "calls");
+    amqp_queue_delete_t m = {.queue = ferry__amqp_text(queue), .if_unused = 1, .if_empty = 1};
     ferry__amqp_say(&a->in, FERRY__AMQP_LEAVE, AMQP_QUEUE_DELETE_METHOD, &m);
 }
 
@@ -76,7 +95,7 @@ void ferry__amqp_leave_look(ferry__amqp *a)
         fall_silent(a, FERRY__OF(n, leaver, node));
     leaver *l = first(a);
     if (l && l->silent && !a->deleting && !a->cancelling && a->phase == FERRY__AMQP_UP)
-        delete_queue(a, l);
+        look_for_others(a, l);
 }
 
 static void over(ferry__amqp *a)
@@ -88,7 +107,7 @@ static void over(ferry__amqp *a)
     ferry__free(l);
 }
 
-void ferry__amqp_left(ferry__amqp *a) /* deleted, and the channel is still open */
+void ferry__amqp_left(ferry__amqp *a) /* deleted, or needed, and the channel is still open */
 {
     ferry__amqp_channel_close(&a->in, FERRY__AMQP_LEAVE);
 }

@@ -270,12 +270,13 @@ void ferry__amqp_bury(void *self, ferry__frame *f, const char *box, const void *
 
 /* ---- given back ----------------------------------------------------------------------------------------------------- */
 
-/* In its old place: by the number of its delivery. */
+/* In its old place: by the number of its delivery, which its channel gave it. */
 static void hold_again(ferry__amqp_intake *in, ferry__frame *f)
 {
     ferry__frame **at = &in->hold.first;
-    while (*at && (*at)->tag[0] < f->tag[0])
-        at = &(*at)->next;
+    for (ferry__frame **next = at; *next; next = &(*next)->next)
+        if (ferry__amqp_channel_of(*next) == ferry__amqp_channel_of(f) && (*next)->tag[0] < f->tag[0])
+            at = &(*next)->next;
     f->next = *at;
     *at = f;
     in->hold.count++;

@@ -4,7 +4,7 @@
  *     life.c      connecting, falling and connecting again
  *     conn.c      one connection: handshake, channels, heartbeats, whole messages
  *     send.c      calls and posts on their way out: confirms, returns, replies, controls
- *     consume.c   sources: consumers, deliveries held until there is credit; leave.c: their end
+ *     consume.c   sources: consumers, deliveries held until there is credit; pinch.c: when there is none; leave.c: their end
  *     settle.c    acknowledgements, and copies that must be confirmed before one; done.c: ids that were handled
  *     topology.c  names and declarations
  *     probe.c     who is alive; admin.c: dead letters
@@ -130,7 +130,9 @@ typedef struct ferry__amqp_intake { /* a source */
     size_t         handed;     /* up, and unsettled */
     unsigned       prefetch;   /* of its consumers together; 0: there are none */
     unsigned       consumers, generation; /* how many; number of the last */
-    int64_t        pinch_ms;   /* when what is held goes back to the queue; 0: it may stay */
+    int64_t        pinch_ms;   /* the next look at what is held, see pinch.c; 0: there is credit */
+    int            pause_ms;   /* to the look after it */
+    bool           asking;     /* who else consumes? */
     bool           declared;   /* on this connection */
     bool           keyed;      /* its partitions are consumed */
     bool           signs;      /* it is seen to be served */
@@ -256,6 +258,8 @@ void ferry__amqp_declare_queue(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel
 void ferry__amqp_declare_own(ferry__amqp *a);                  /* the reply queue, and its exchange */
 void ferry__amqp_declare_controls(ferry__amqp *a, const char *service, bool bind);
 void ferry__amqp_declare_service(ferry__amqp *a, ferry__amqp_intake *in);
+void ferry__amqp_shared_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__source *source); /* without a key */
+void ferry__amqp_declare_shared(ferry__amqp *a, const ferry__source *source);
 void ferry__amqp_declare_tier(ferry__amqp *a, int ms, char to[FERRY__AMQP_NAME]); /* and its exchange, named alike */
 int  ferry__amqp_tier(const ferry__amqp *a, int delay_ms);
 void ferry__amqp_consume(ferry__amqp *a, ferry__amqp_conn *c, amqp_channel_t channel, const char *queue,
@@ -293,8 +297,6 @@ void         ferry__amqp_deliver(ferry__amqp_conn *c, amqp_channel_t channel, co
 void         ferry__amqp_delivered(ferry__amqp *a, amqp_channel_t channel, ferry__amqp_inbound *in); /* a whole message */
 void         ferry__amqp_show_signs(ferry__amqp *a);
 void         ferry__amqp_hand_up(ferry__amqp *a);
-void         ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms);
-int          ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms);
 void         ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag); /* by the broker: its queue is gone */
 void         ferry__amqp_keyed_closed(ferry__amqp *a);
 void         ferry__amqp_keyed_look(ferry__amqp *a); /* may the channel be closed now? */
@@ -303,10 +305,21 @@ void         ferry__amqp_consume_done(ferry__amqp *a);
 void ferry__amqp_cancel(ferry__amqp *a, amqp_channel_t channel, char kind, unsigned number, unsigned part); /* a consumer */
 ferry__amqp_intake *ferry__amqp_intake_by(ferry__amqp *a, unsigned number);
 
+amqp_channel_t ferry__amqp_shared_channel(const ferry__amqp_intake *in);
+void ferry__amqp_stop_shared(ferry__amqp *a, ferry__amqp_intake *in); /* its consumers */
+
+/* pinch.c */
+void ferry__amqp_pinch_note(ferry__amqp_intake *in, int frames); /* so much was added to its credit */
+void ferry__amqp_pinch(ferry__amqp *a, int64_t now_ms);
+int  ferry__amqp_pinch_next_ms(const ferry__amqp *a, int64_t now_ms);
+void ferry__amqp_pinch_counted(ferry__amqp *a, amqp_channel_t channel, const amqp_queue_declare_ok_t *m);
+void ferry__amqp_let_go(ferry__amqp *a, ferry__amqp_intake *in, bool all);
+
 /* leave.c */
 void ferry__amqp_leave(ferry__amqp *a, const ferry__amqp_intake *in);
 void ferry__amqp_leave_settled(ferry__amqp *a, unsigned number);
 void ferry__amqp_leave_look(ferry__amqp *a);
+void ferry__amqp_leave_counted(ferry__amqp *a, unsigned servers);
 void ferry__amqp_left(ferry__amqp *a);
 void ferry__amqp_leave_closed(ferry__amqp *a);
 void ferry__amqp_leave_down(ferry__amqp *a);

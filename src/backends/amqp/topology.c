@@ -123,7 +123,8 @@ void ferry__amqp_declare_own(ferry__amqp *a)
 {
     char queue[FERRY__AMQP_NAME], exchange[FERRY__AMQP_NAME];
     reply_exchange(a, exchange);
-    ferry__amqp_declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange, "direct"); /* servers answer through it, so each handle sees to it */
+    ferry__amqp_declare_exchange(&a->in, FERRY__AMQP_MAIN, exchange,
+                                 "direct"); /* servers answer through it, so each handle sees to it */
     if (a->direct) {
         ferry__amqp_consume(a, &a->out, FERRY__AMQP_CALLS, "amq.rabbitmq.reply-to", "r", true);
         return;
@@ -162,13 +163,28 @@ int ferry__amqp_durable_type(const ferry__amqp *a, amqp_table_entry_t *to)
     return a->quorum ? 2 : 1;
 }
 
-static void declare_calls(ferry__amqp *a, const char *service)
+void ferry__amqp_shared_name(const ferry__amqp *a, char to[FERRY__AMQP_NAME], const ferry__source *source)
+{
+    const char *what = source->lane == FERRY__CALLS ? "calls" : "posts";
+    ferry__amqp_queue_name(a, to, source->name, strlen(source->name), what, 0);
+}
+
+void ferry__amqp_declare_shared(ferry__amqp *a, const ferry__source *source)
+{
+    char name[FERRY__AMQP_NAME];
+    amqp_table_entry_t arguments[2] = {text("x-queue-type", "classic")};
+    bool calls = source->lane == FERRY__CALLS;
+    int n = calls ? 1 : ferry__amqp_durable_type(a, arguments);
+    ferry__amqp_shared_name(a, name, source);
+    ferry__amqp_declare_queue(a, &a->in, calls ? FERRY__AMQP_CALLS_IN : FERRY__AMQP_POSTS_IN, name, arguments, n);
+}
+
+static void declare_calls(ferry__amqp *a, const ferry__source *source)
 {
     char name[FERRY__AMQP_NAME];
     amqp_table_entry_t classic = text("x-queue-type", "classic");
-    ferry__amqp_queue_name(a, name, service, strlen(service), "calls", 0);
-    ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_CALLS_IN, name, &classic, 1);
-    ferry__amqp_queue_name(a, name, service, strlen(service), "up", 0);
+    ferry__amqp_declare_shared(a, source);
+    ferry__amqp_queue_name(a, name, source->name, strlen(source->name), "up", 0);
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_CALLS_IN, name, &classic, 1);
 }
 
@@ -182,13 +198,13 @@ static void declare_box(ferry__amqp *a, const char *box)
     ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
 }
 
-static void declare_posts(ferry__amqp *a, const char *service)
+static void declare_posts(ferry__amqp *a, const ferry__source *source)
 {
     char name[FERRY__AMQP_NAME];
+    const char *service = source->name;
     amqp_table_entry_t arguments[3];
     int n = ferry__amqp_durable_type(a, arguments);
-    ferry__amqp_queue_name(a, name, service, strlen(service), "posts", 0);
-    ferry__amqp_declare_queue(a, &a->in, FERRY__AMQP_POSTS_IN, name, arguments, n);
+    ferry__amqp_declare_shared(a, source);
     declare_box(a, service);
     if (ferry__amqp_is_box(service)) /* events that are tried again: their order is given up */
         return;
@@ -202,9 +218,9 @@ static void declare_posts(ferry__amqp *a, const char *service)
 void ferry__amqp_declare_service(ferry__amqp *a, ferry__amqp_intake *in)
 {
     if (in->source->lane == FERRY__CALLS)
-        declare_calls(a, in->source->name);
+        declare_calls(a, in->source);
     else if (in->source->lane == FERRY__POSTS)
-        declare_posts(a, in->source->name);
+        declare_posts(a, in->source);
     else if (in->source->lane == FERRY__CONTROLS)
         ferry__amqp_declare_controls(a, in->source->name, true);
     in->declared = true;
