@@ -416,8 +416,7 @@ static void make_frame(ferry__amqp_conn *c, amqp_channel_t channel, ferry__amqp_
     in->frame->maybe = in->frame->maybe || in->redelivered;
     if ((kind == FERRY__POST || kind == FERRY__EVENT) && deliveries > 0)
         in->frame->attempt += (uint32_t)(deliveries < 100000 ? deliveries : 100000);
-    in->frame->tag[0] =
-        kind == FERRY__POST && in->redelivered && deliveries < 0; /* nobody counted that delivery: see delivered */
+    in->frame->tag[0] = kind == FERRY__POST && in->redelivered && deliveries < 0; /* nobody counted that delivery: see delivered */
     if (kind == FERRY__CALL)
         ferry__amqp_note_direct(a, in->frame, p);
 }

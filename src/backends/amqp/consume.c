@@ -374,8 +374,7 @@ void ferry__amqp_cancelled(ferry__amqp *a, amqp_bytes_t tag)
         ferry__amqp_fail(a, FERRY_UNAVAILABLE, "the broker deleted a queue of this handle");
         return;
     }
-    if (!in || a->closing ||
-        (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
+    if (!in || a->closing || (kind == 'q' && part != in->generation)) /* one notice for each consumer: the last counts */
         return;
     ferry__log_print(a->up->log, LOG_WARNING, "the broker deleted a queue of '%s': it is declared again",
                      in->source->name);
