@@ -25,11 +25,10 @@ O        := build/obj/$(VARIANT)
 SANFLAGS := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
 
 # ---- Transports: mem and file are always in; WITH_<NAME>=0 leaves src/backends/<name>/ and its library out --------------
-# kafka waits for WITH_KAFKA=1: with several servers the order of a key does not hold yet while partitions move (CHANGELOG.md).
 
 WITH_REDIS ?= 1
 WITH_AMQP  ?= 1
-WITH_KAFKA ?= 0
+WITH_KAFKA ?= 1
 PKG_REDIS  := hiredis openssl
 PKG_AMQP   := librabbitmq openssl
 PKG_KAFKA  := rdkafka
@@ -115,7 +114,7 @@ $(O)/sources: FORCE
 probe:
 	@$(PKG) --exists $(NEEDED) jansson || { echo "pkg-config does not find all of: $(NEEDED) jansson" >&2; \
 	echo "Debian: apt-get install libmsgpack-dev (13: libmsgpack-c-dev) libsqlite3-dev libjansson-dev" >&2; \
-	echo "        libhiredis-dev libssl-dev librabbitmq-dev; or make WITH_REDIS=0 WITH_AMQP=0" >&2; exit 1; }
+	echo "        libhiredis-dev libssl-dev librabbitmq-dev librdkafka-dev; or make WITH_REDIS=0 WITH_AMQP=0 WITH_KAFKA=0" >&2; exit 1; }
 
 -include $(patsubst %.o,%.d,$(shell find $(O) -name '*.o' 2>/dev/null))
 
@@ -236,4 +235,4 @@ help:
 	@echo 'make examples           build/examples/…'
 	@echo 'make bench docs         micro benchmarks of single modules; the tables of options in docs/transports'
 	@echo 'make install            PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
-	@echo 'WITH_REDIS=0 WITH_AMQP=0 WITH_KAFKA=1   SAN=address|thread|undefined   CC=… CFLAGS=… WERROR='
+	@echo 'WITH_REDIS=0 WITH_AMQP=0 WITH_KAFKA=0   SAN=address|thread|undefined   CC=… CFLAGS=… WERROR='
