@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KILL_MS = 10000, READY_MS = 10000 };
+enum { KILL_MS = 10000, READY_MS = 30000 };
 
 extern char **environ;
 

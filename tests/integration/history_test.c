@@ -75,14 +75,16 @@ static void note(ferry_request *event, void *arg)
     say(*(int *)arg, 'g', (int)ferry_as_int(ferry_request_data(event), -1));
 }
 
+/* arg: how long it takes at most until it is in the group; "": it says that it is ready before. */
 TEST_CHILD(history_subscriber)
 {
     static int fd;
-    (void)arg;
     ferry *f = ferry_open(url_of_case(), FERRY_OPTIONS(.workers = 2));
     fd = open_log("handled");
     CHECK_STATUS(ferry_subscribe(f, "work.*", note, &fd, FERRY_SUBSCRIBE(.group = "crew"), NULL), FERRY_OK);
     CHECK_STATUS(ferry_serve(f), FERRY_OK);
+    if (*arg)
+        CHECK_STATUS(ferry_wait_ready(f, (int)strtol(arg, NULL, 10)), FERRY_OK);
     test_ready();
     ferry_run(f);
 }
@@ -152,9 +154,9 @@ static pid_t start_publisher(void)
     return pid;
 }
 
-static pid_t start_subscriber(void)
+static pid_t start_subscriber(const char *limit_ms)
 {
-    pid_t pid = test_spawn(history_subscriber, "");
+    pid_t pid = test_spawn(history_subscriber, limit_ms);
     test_wait_ready(pid);
     return pid;
 }
@@ -192,14 +194,14 @@ static void kill_somebody(const char *broker, pid_t *publisher_pid, pid_t subscr
         *publisher_pid = start_publisher();
     } else {
         CHECK_INT(test_kill(subscribers[who], SIGKILL), 128 + SIGKILL);
-        subscribers[who] = start_subscriber();
+        subscribers[who] = start_subscriber("");
     }
 }
 
 static void murder(const char *broker, int ms)
 {
-    pid_t subscribers[2] = {start_subscriber(), start_subscriber()};
-    rest(1000); /* the group is there before the first event */
+    /* The group is there before the first event. */
+    pid_t subscribers[2] = {start_subscriber(test_text("%d", test_ms(25000))), start_subscriber("")};
     pid_t publisher_pid = start_publisher();
     int kills = 0;
     for (int64_t end = test_now_ms() + ms; test_now_ms() < end && published < MOST - 200000; kills++) {
@@ -265,6 +267,6 @@ TEST_WITH(amqp_history, .limit_ms = 900000)
 #ifdef FERRY_WITH_KAFKA
 TEST_WITH(kafka_history, .limit_ms = 900000)
 {
-    history_over("kafka", start_broker("kafka"));
+    history_over("kafka", test_text("%s?session=1s&heartbeat=200ms", start_broker("kafka")));
 }
 #endif
