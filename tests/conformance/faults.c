@@ -308,6 +308,40 @@ CONFORMANCE(posts_wait_for_the_link)
     CHECK_INT(atomic_load(&x.count), POSTS);
 }
 
+typedef struct numbers {
+    atomic_int last, wrong, total;
+} numbers;
+
+static void take_number(ferry_request *req, void *arg)
+{
+    numbers *n = arg;
+    int number = (int)ferry_as_int(ferry_request_data(req), -1);
+    atomic_fetch_add(&n->wrong, number <= atomic_load(&n->last)); /* one that came before is dropped by its id, or comes late */
+    if (number > atomic_load(&n->last))
+        atomic_store(&n->last, number);
+    atomic_fetch_add(&n->total, 1);
+}
+
+/* The outage comes near the end of the second half, which is sent again and meets no other. */
+CONFORMANCE(posts_keep_their_order_over_an_outage)
+{
+    enum { POSTS = 200, HALF = POSTS / 2 };
+    numbers n = {.last = -1};
+    ferry *s = kit_serve("calc.number", take_number, &n);
+    ferry *c = ferry_open(kit_url("fault+", "down=190&outage=100"), NULL);
+    for (int i = 0; i < POSTS; i++) {
+        ferry_status status =
+            ferry_post_no_wait(c, "calc.number", ferry_int(i), FERRY_CALL(.key = "one", .timeout_ms = KIT_SOON_MS));
+        CHECK_STATUS(status, FERRY_OK);
+        if (i % HALF == HALF - 1)
+            CHECK_STATUS(ferry_flush(c, KIT_SOON_MS), FERRY_OK);
+    }
+    CHECK_SOON(atomic_load(&n.total) >= POSTS, KIT_SOON_MS);
+    CHECK_INT(atomic_load(&n.wrong), 0);
+    kit_close(c);
+    kit_close(s);
+}
+
 static void call_while_down(void *arg)
 {
     scene *x = arg;

@@ -43,6 +43,17 @@ ferry__peer *ferry__peer_get(ferry__link *l, ferry__lane lane, const char *name,
     return peer;
 }
 
+ferry__peer *ferry__peers_next(const ferry__peers *peers, const ferry__peer *after)
+{
+    if (after && after->chain)
+        return after->chain;
+    uint64_t place = after ? ferry__hash(after->name, strlen(after->name)) + (uint64_t)after->target.lane : 0;
+    for (size_t i = after ? place % 256 + 1 : 0; i < 256; i++)
+        if (peers->buckets[i])
+            return peers->buckets[i];
+    return NULL;
+}
+
 void ferry__peers_done(ferry__peers *peers)
 {
     for (size_t i = 0; i < 256; i++)

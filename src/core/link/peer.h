@@ -30,6 +30,7 @@ typedef struct ferry__peers {
 
 ferry__peer *ferry__peer_get(struct ferry__link *l, ferry__lane lane, const char *name, size_t length); /* NULL: no memory */
 void         ferry__peers_done(ferry__peers *peers);
+ferry__peer *ferry__peers_next(const ferry__peers *peers, const ferry__peer *after); /* NULL: the first, and behind the last */
 /* May this call leave now? Otherwise it stays held and a probe is on its way. */
 bool ferry__peer_ready(ferry__peer *peer, int64_t now_ms);
 /* Is anybody known to serve it? Asks where that is not known. */

@@ -389,8 +389,22 @@ void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
 }
 
 /* What a transport without memory of its own had accepted may be answered by nobody any more. */
+/* They wait for the link now, not each for a moment of its own: so they leave in the order in which they came. */
+static void wake_resting(ferry__link *l, ferry__peer *peer)
+{
+    for (ferry__node *n = peer->held.next; n != &peer->held; n = n->next) {
+        ferry__pending *p = FERRY__OF(n, ferry__pending, place);
+        if (!p->resting)
+            continue;
+        p->resting = false;
+        ferry__timer_set(&l->wheel, &p->timer, p->frame->deadline_ms);
+    }
+}
+
 void ferry__pending_link_down(ferry__link *l)
 {
+    for (ferry__peer *peer = ferry__peers_next(&l->peers, NULL); peer; peer = ferry__peers_next(&l->peers, peer))
+        wake_resting(l, peer);
     if (l->bits & FERRY__REDELIVERS)
         return;
     for (size_t i = 0; i < l->table.size; i++)
@@ -405,12 +419,16 @@ void ferry__pending_link_down(ferry__link *l)
         }
 }
 
+static void try_all_of(ferry__link *l, ferry__peer *peer)
+{
+    for (ferry__node *n = peer->held.next, *next; n != &peer->held; n = next) {
+        next = n->next;
+        try_to_send(l, FERRY__OF(n, ferry__pending, place));
+    }
+}
+
 void ferry__pending_try_held(ferry__link *l)
 {
-    for (size_t i = 0; i < l->table.size; i++)
-        for (ferry__pending *p = l->table.buckets[i], *next; p; p = next) {
-            next = p->chain;
-            if (p->stage == FERRY__HELD)
-                try_to_send(l, p);
-        }
+    for (ferry__peer *peer = ferry__peers_next(&l->peers, NULL); peer; peer = ferry__peers_next(&l->peers, peer))
+        try_all_of(l, peer);
 }
