@@ -9,7 +9,8 @@
 #include "test.h"
 
 TRANSPORT(mem, "mem:{name}", .can = "cancels withdraws remembers events replays trims")
-TRANSPORT(file, "file:{dir}/ferry.db", .can = "processes durable cancels withdraws remembers exact events replays trims")
+TRANSPORT(file, "file:{dir}/ferry.db",
+          .can = "processes durable cancels withdraws remembers exact events replays trims")
 
 /* Those that need a server: tools/brokers starts it and tells where it is. */
 #ifdef FERRY_WITH_REDIS

@@ -109,8 +109,8 @@ TEST_WITH(certificates_are_verified, .limit_ms = 60000)
     lets_in(test_text("kafkas://%s?ns=login&ca=%s/ca.pem&cert=%s/client.pem&key=%s/client.key", where, certs, certs,
                       certs));
     lets_in(test_text("kafkas://%s?ns=login&verify=no", where));
-    ferry *distrustful =
-        ferry_open(test_text("kafkas://%s?ns=login", where), NULL); /* the system knows no such authority */
+    /* The system knows no such authority. */
+    ferry *distrustful = ferry_open(test_text("kafkas://%s?ns=login", where), NULL);
     CHECK(ferry_wait_ready(distrustful, 2000) != FERRY_OK);
     ferry_close(distrustful);
     ferry *without = ferry_open(test_text("kafka://%s?ns=login", where), NULL); /* plain text to a port of TLS */

@@ -112,7 +112,6 @@ TEST_WITH(amqp_calls_in_steady_state, .limit_ms = 300000)
     if (!getenv("FERRY_TEST_AMQP"))
         SKIP("no RabbitMQ here: see tools/brokers");
     calls_take_no_memory(
-        test_text("amqp://ferry:secret@%s/ferry?ns=noalloc-%d", getenv("FERRY_TEST_AMQP"), (int)getpid()),
-        CALLS);
+        test_text("amqp://ferry:secret@%s/ferry?ns=noalloc-%d", getenv("FERRY_TEST_AMQP"), (int)getpid()), CALLS);
 }
 #endif

@@ -37,8 +37,8 @@ static void run_prepare(ferry__kafka *k, ferry__kafka_job *job)
     p->conf = NULL;
     ferry__kafka_token(k, p->rk);
     const struct rd_kafka_metadata *metadata;
-    if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) ==
-        RD_KAFKA_RESP_ERR_NO_ERROR) /* connected: it joins at once */
+    /* Connected: it joins at once. */
+    if (rd_kafka_metadata(p->rk, 0, NULL, &metadata, METADATA_MS) == RD_KAFKA_RESP_ERR_NO_ERROR)
         rd_kafka_metadata_destroy(metadata);
     if (p->plan)
         p->status = ferry__feed_resolve(k, p->rk, p->plan, p->why);

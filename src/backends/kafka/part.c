@@ -249,8 +249,8 @@ bool ferry__part_full(const ferry__kafka_part *p)
 /* Offsets that never come (control records, compacted ones) count as done. */
 static void skip_gap(ferry__kafka_part *p, int64_t offset)
 {
-    if (p->base == p->top &&
-        offset > p->top) { /* the beginning of the log was deleted, or nothing was ever committed */
+    /* The beginning of the log was deleted, or nothing was ever committed. */
+    if (p->base == p->top && offset > p->top) {
         p->base = p->read = p->top = offset;
         return;
     }

@@ -447,8 +447,8 @@ static void kafka_pump(void *self)
         k->answers = a->next;
         k->up->answered(k->up, a);
     }
-    size_t own =
-        k->unsettled_now < k->settled_now ? k->unsettled_now : k->settled_now; /* those we gave back by ourselves */
+    /* Those that we gave back by ourselves. */
+    size_t own = k->unsettled_now < k->settled_now ? k->unsettled_now : k->settled_now;
     k->unsettled_now -= own;
     if (k->settled_now > own)
         k->up->settled(k->up, k->settled_now - own, FERRY_OK, NULL);

@@ -77,9 +77,7 @@ void ferry__kafka_settle_all(ferry__kafka *k)
         ferry__kafka_done(k, part_of(f), f->tag[1]);
         ferry__frame_unref(f);
     }
-    ferry__frames backwards;
-    ferry__frames_init(&backwards);
-    for (ferry__frame *f;
-         (f = ferry__frames_take(&k->passed.returned));) /* the core gives back the last first: each goes in front */
+    /* The core gives back the last first: each goes in front. */
+    for (ferry__frame *f; (f = ferry__frames_take(&k->passed.returned));)
         hand_back(k, f);
 }
