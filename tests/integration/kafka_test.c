@@ -57,14 +57,32 @@ static void tell(int level, const char *line, void *arg)
         printf("%lld server %d: %s\n", (long long)test_now_ms() % 1000000, (int)getpid(), line);
 }
 
-TEST_CHILD(kafka_server)
+static void serve(const char *where, int workers, ferry_handler_fn *echoes)
 {
     handled = open(handled_path(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     setlinebuf(stdout);
-    ferry *f = ferry_open(arg, FERRY_OPTIONS(.on_log = tell));
-    CHECK_STATUS(ferry_handle(f, "it.echo", echo, NULL, NULL), FERRY_OK);
+    ferry *f = ferry_open(where, FERRY_OPTIONS(.on_log = tell, .workers = workers));
+    CHECK_STATUS(ferry_handle(f, "it.echo", echoes, NULL, NULL), FERRY_OK);
     CHECK_STATUS(ferry_handle(f, "it.note", note, NULL, NULL), FERRY_OK);
     exit(ferry_run(f));
+}
+
+TEST_CHILD(kafka_server)
+{
+    serve(arg, 0, echo);
+}
+
+/* So long that a server holds no more calls than it has workers, and claims each by itself. */
+static void echo_slowly(ferry_request *req, void *arg)
+{
+    for (int64_t end = test_now_ms() + 6; test_pause(end);)
+        continue;
+    echo(req, arg);
+}
+
+TEST_CHILD(kafka_slow_server)
+{
+    serve(arg, 1, echo_slowly);
 }
 
 static ferry_status ask(ferry *f, int timeout_ms)
@@ -228,6 +246,23 @@ TEST_WITH(servers_come_and_go_each_second, .limit_ms = 180000)
     }
     CHECK(l.good > l.calls / 2);
     CHECK_INT(end_load(&l), 0); /* in order, so nothing is handled twice */
+    end_server(stays);
+}
+
+/* A call that waits for its claim when its partition moves is dropped; its place is free for another. */
+TEST_WITH(calls_that_were_not_claimed_in_time_hold_no_place, .limit_ms = 180000)
+{
+    load l;
+    pid_t stays = test_spawn(kafka_slow_server, url());
+    begin_load(&l, url(), 5000);
+    for (int i = 0; i < (test_long() ? 20 : 4); i++) {
+        pid_t visitor = test_spawn(kafka_slow_server, url());
+        keep_load(&l, 1000);
+        kill(visitor, SIGTERM);
+        keep_load(&l, 1000);
+        CHECK_INT(test_wait(visitor, SOON_MS), 0);
+    }
+    CHECK_INT(end_load(&l), 0);
     end_server(stays);
 }
 

@@ -86,6 +86,8 @@ static bool send_commit(ferry__kafka_group *g, bool all)
 static void hand_over(ferry__kafka_group *g, ferry__frames *list)
 {
     ferry__frame *f = ferry__frames_take(list);
+    ferry__kafka_intake *in = f->owner;
+    in->claimed -= in->claimed > 0;
     ((ferry__kafka_part *)(uintptr_t)f->tag[0])->claims--;
     ferry__frames_add(&g->k->arrived, f);
 }

@@ -79,6 +79,15 @@ static ferry__kafka_part *part_of(const ferry__frame *f)
 
 /* ---- frames that wait ---- */
 
+/* Of a frame that is not handed up after all: the core waits for one. */
+static void give_credit_back(ferry__kafka_intake *in)
+{
+    if (in->claimed == 0)
+        return; /* it was taken back */
+    in->claimed--;
+    in->credit++;
+}
+
 static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__kafka_group *g, bool claimed)
 {
     ferry__frames all;
@@ -90,6 +99,7 @@ static void drop_from(ferry__frames *list, const ferry__kafka_part *p, ferry__ka
             continue;
         }
         if (claimed) {
+            give_credit_back(f->owner);
             part_of(f)->claims--;
             ferry__part_set(part_of(f), ferry__part_offset(f->tag[1]), FERRY__PART_NEW);
             g->posts_held -= ferry__group_posts(p->topic);
@@ -371,6 +381,7 @@ static void hand_up(ferry__kafka_group *g, int lane)
         if (claim || p->claims > 0) { /* none overtakes another of its partition */
             ferry__frames_add(&g->claims_new, f);
             p->claims++;
+            in->claimed++;
         } else
             ferry__frames_add(&g->k->arrived, f);
     }

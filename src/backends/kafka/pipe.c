@@ -280,7 +280,9 @@ static void flush_intakes(ferry__kafka *k)
     for (ferry__node *n = k->intakes.next, *next; n != &k->intakes; n = next) {
         ferry__kafka_intake *in = FERRY__OF(n, ferry__kafka_intake, node);
         next = n->next;
-        in->credit = (in->taken_back ? 0 : in->credit) + in->noted;
+        if (in->taken_back)
+            in->credit = in->claimed = 0;
+        in->credit += in->noted;
         in->taken_back = false;
         in->noted = 0;
         if (in->feed)
