@@ -49,7 +49,7 @@ TEST_WITH(heartbeats_whatever_happens, .limit_ms = 120000)
     CHECK_STATUS(ferry_handle(s, "calc.slow", slow, s, NULL), FERRY_OK);
     CHECK_STATUS(ferry_serve(s), FERRY_OK);
     CHECK_SOON(amqp_get(c, 1000) == FERRY_NOT_FOUND, AMQP_SOON_MS);
-    ferry_reply *r = ferry_post(c, "calc.slow", NULL, FERRY_CALL(.timeout_ms = AMQP_SOON_MS));
+    ferry_reply *r = ferry_post(c, "calc.slow", NULL, FERRY_CALL(.timeout_ms = test_ms(AMQP_SOON_MS)));
     CHECK_INT(ferry_as_int(ferry_data(r), 0), 7);
     ferry_reply_free(r);
     CHECK_INT(disconnects(s) + disconnects(c) + disconnects(idle), 0);
