@@ -87,7 +87,7 @@ static void hand_over(ferry__kafka_group *g, ferry__frames *list)
 {
     ferry__frame *f = ferry__frames_take(list);
     ferry__kafka_intake *in = f->owner;
-    in->claimed -= in->claimed > 0;
+    *(in->beyond > 0 ? &in->beyond : &in->claimed) -= 1; /* the oldest first */
     ((ferry__kafka_part *)(uintptr_t)f->tag[0])->claims--;
     ferry__frames_add(&g->k->arrived, f);
 }

@@ -79,11 +79,14 @@ static ferry__kafka_part *part_of(const ferry__frame *f)
 
 /* ---- frames that wait ---- */
 
-/* Of a frame that is not handed up after all: the core waits for one. */
+/* Of a frame that is not handed up after all: the core waits for one. Whose credit it was is not known: rather one too much than a
+ * place lost for ever. */
 static void give_credit_back(ferry__kafka_intake *in)
 {
-    if (in->claimed == 0)
-        return; /* it was taken back */
+    if (in->claimed == 0) {
+        in->beyond--;
+        return;
+    }
     in->claimed--;
     in->credit++;
 }

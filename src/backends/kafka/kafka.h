@@ -99,7 +99,8 @@ typedef struct ferry__kafka_intake {
     ferry__kafka_group *group;
     ferry__lane         lane;
     int                 credit;
-    int                 claimed; /* of the credit since it was last taken back: used for frames that wait for a claim */
+    int                 claimed; /* credit used for frames that wait for a claim */
+    int                 beyond;  /* those for which it was taken back meanwhile */
     bool                closed;
     struct ferry__kafka_feed *feed; /* EVENTS: event.h; ours to free */
     char                service[];        /* EVENTS: the box */

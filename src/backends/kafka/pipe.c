@@ -280,8 +280,10 @@ static void flush_intakes(ferry__kafka *k)
     for (ferry__node *n = k->intakes.next, *next; n != &k->intakes; n = next) {
         ferry__kafka_intake *in = FERRY__OF(n, ferry__kafka_intake, node);
         next = n->next;
-        if (in->taken_back)
+        if (in->taken_back) {
+            in->beyond += in->claimed;
             in->credit = in->claimed = 0;
+        }
         in->credit += in->noted;
         in->taken_back = false;
         in->noted = 0;
