@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -19,6 +20,8 @@ enum {
     KEYS = 64,
     PROCESSES = 256,
     SHOWN = 10,
+    WORKERS = 2,
+    AGAIN_A_KILL = 500, /* where a member holds ahead what it has not acknowledged */
     LATE_MS = 150 /* of the 500 of a lease that the tests set */
 };
 
@@ -41,6 +44,14 @@ static void handle(ferry_request *event, void *arg)
     say(*(int *)arg, "end", number);
 }
 
+static void handle_with_work(ferry_request *event, void *arg)
+{
+    int number = (int)ferry_as_int(ferry_request_data(event), -1);
+    say(*(int *)arg, "begin", number);
+    nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    say(*(int *)arg, "end", number);
+}
+
 static void *watch_the_clock(void *arg)
 {
     for (int64_t before = test_now_ms(), now;; before = now) {
@@ -52,7 +63,7 @@ static void *watch_the_clock(void *arg)
     return NULL;
 }
 
-static int handle_and_run(ferry *f)
+static int handle_and_run(ferry *f, ferry_handler_fn *handler)
 {
     static int fd;
     fd = open(log_path(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
@@ -60,7 +71,7 @@ static int handle_and_run(ferry *f)
     pthread_t watch;
     CHECK_INT(pthread_create(&watch, NULL, watch_the_clock, &fd), 0);
     CHECK_STATUS(
-        ferry_subscribe(f, "work.*", handle, &fd, FERRY_SUBSCRIBE(.group = "crew", .from = FERRY_FROM_NEW), NULL),
+        ferry_subscribe(f, "work.*", handler, &fd, FERRY_SUBSCRIBE(.group = "crew", .from = FERRY_FROM_NEW), NULL),
         FERRY_OK);
     CHECK_STATUS(ferry_serve(f), FERRY_OK);
     CHECK_STATUS(ferry_wait_ready(f, test_ms(30000)), FERRY_OK);
@@ -71,7 +82,13 @@ static int handle_and_run(ferry *f)
 TEST_CHILD(event_member)
 {
     (void)arg;
-    CHECK_INT(handle_and_run(kit_open(FERRY_OPTIONS(.close_ms = 20000))), 0);
+    CHECK_INT(handle_and_run(kit_open(FERRY_OPTIONS(.close_ms = 20000)), handle), 0);
+}
+
+TEST_CHILD(event_member_with_workers)
+{
+    (void)arg;
+    CHECK_INT(handle_and_run(kit_open(FERRY_OPTIONS(.close_ms = 20000, .workers = WORKERS)), handle_with_work), 0);
 }
 
 /* ---- The account ---------------------------------------------------------------------------------------------------- */
@@ -79,6 +96,7 @@ TEST_CHILD(event_member)
 typedef struct account {
     int    fd, events, done, again, unexplained, overtaken;
     off_t  at;
+    bool   no_keys;
     int   *ended, *by;      /* for each event: times; the process that began it last */
     int    next[KEYS];      /* of each key: the event that may begin first */
     int    dead[PROCESSES], deaths, kills; /* dead to the others: killed, or late */
@@ -119,7 +137,7 @@ static void note_dead(account *a, int pid)
 static void begins(account *a, int number, int pid)
 {
     int before = a->by[number], key = number % KEYS;
-    if (!before && number != a->next[key]) {
+    if (!before && number != a->next[key] && !a->no_keys) {
         if (a->overtaken++ < SHOWN)
             fprintf(stderr, "event %d of key %d began before event %d had\n", number, key, a->next[key]);
     }
@@ -160,11 +178,15 @@ static bool read_more(account *a)
 
 /* ---- Members come and go -------------------------------------------------------------------------------------------- */
 
-static pid_t join(void)
+static pid_t ready(pid_t pid)
 {
-    pid_t pid = test_spawn(event_member, "");
     test_wait_ready(pid);
     return pid;
+}
+
+static pid_t join(void)
+{
+    return ready(test_spawn(event_member, ""));
 }
 
 static void kill_one(account *a, pid_t *member)
@@ -227,4 +249,62 @@ CONFORMANCE_WITH(events_survive_members, .needs = "processes events", .limit_ms 
         survive(test_can("expires") ? 100000 : 1000000, 30, 500000);
     else
         survive(10000, 4, 60000);
+}
+
+/* ---- Without keys, many behind, several workers --------------------------------------------------------------------- */
+
+static pid_t join_with_workers(void)
+{
+    return ready(test_spawn(event_member_with_workers, ""));
+}
+
+static void publish_behind(ferry *p, int events)
+{
+    for (int i = 0; i < events; i++)
+        CHECK_STATUS(ferry_publish(p, "work.item", ferry_int(i), NULL), FERRY_OK);
+    CHECK_STATUS(ferry_flush(p, test_ms(60000)), FERRY_OK);
+}
+
+static bool has_done(account *a, int events)
+{
+    read_more(a);
+    return a->done >= events;
+}
+
+/* Each kill comes while much is still to be handled, so that what a cursor forgets shows as thousands. */
+static void kill_in_arrears(account *a, pid_t members[2], int kills)
+{
+    for (int k = 0; k < kills; k++) {
+        CHECK_SOON(has_done(a, a->events / (kills + 1) * (k + 1)), 60000);
+        note_dead(a, (int)members[k % 2]);
+        a->kills++;
+        CHECK_INT(test_kill(members[k % 2], SIGKILL), 128 + SIGKILL);
+        members[k % 2] = join_with_workers();
+    }
+}
+
+static void survive_in_arrears(int events, int kills)
+{
+    static account a;
+    ferry *p = kit_open(FERRY_OPTIONS(.timeout_ms = 100000));
+    account_begin(&a, events);
+    a.no_keys = true;
+    CHECK_INT(test_kill(join_with_workers(), SIGTERM), 0); /* the group is there, its members are not */
+    publish_behind(p, events);
+    pid_t members[2] = {join_with_workers(), join_with_workers()};
+    kill_in_arrears(&a, members, kills);
+    CHECK_SOON(read_more(&a), 120000);
+    printf("%d events, %d kills, %d members kept from running: %d handled again, %d of them unexplained\n", events,
+           kills, a.deaths - kills, a.again, a.unexplained);
+    CHECK_INT(a.unexplained, 0);
+    CHECK(a.again <= a.deaths * (test_can("exact") ? WORKERS : AGAIN_A_KILL));
+    for (int i = 0; i < 2; i++)
+        CHECK_INT(test_kill(members[i], SIGTERM), 0);
+    kit_close(p);
+    account_end(&a);
+}
+
+CONFORMANCE_WITH(kills_in_arrears_repeat_little, .needs = "processes events", .limit_ms = 600000)
+{
+    survive_in_arrears(test_long() ? 200000 : 20000, test_long() ? 40 : 4);
 }
