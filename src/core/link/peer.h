@@ -19,6 +19,7 @@ typedef struct ferry__peer {
     ferry__list         held, flying;
     int                 presence; /* ferry__presence, or unknown */
     int64_t             checked_ms, gone_ms;
+    int64_t             paced_ms; /* posts and events leave one after the other until then; 0: none does */
     bool                asking; /* a probe is under way */
     char                name[];
 } ferry__peer;

@@ -11,7 +11,9 @@
 enum {
     REPEAT_MS = 10,
     REPEAT_MAX_MS = 1000, /* before a lost message is sent again: doubled each time, with jitter */
-    WITHDRAW_MS = 30      /* how long after its deadline a call may wait to learn that it never ran */
+    PACED = 4,
+    PACE_MS = 5,     /* how many messages leave at once on a link that had taken others with it */
+    WITHDRAW_MS = 30 /* how long after its deadline a call may wait to learn that it never ran */
 };
 
 /* ---- the table ---- */
@@ -230,6 +232,25 @@ static void try_to_send(ferry__link *l, ferry__pending *p)
         ferry__pending_send(l, p);
 }
 
+static void rest_until(ferry__link *l, ferry__pending *p, int64_t at_ms)
+{
+    p->resting = at_ms < p->frame->deadline_ms;
+    if (p->resting)
+        ferry__timer_set(&l->wheel, &p->timer, at_ms);
+}
+
+/* Behind those that leave one after the other, if there are any. */
+static void begin(ferry__link *l, ferry__pending *p)
+{
+    ferry__peer *peer = p->peer;
+    if (peer->paced_ms && ferry__now_ms() >= peer->paced_ms)
+        peer->paced_ms = 0;
+    if (peer->paced_ms && !is_call(p))
+        rest_until(l, p, peer->paced_ms);
+    else
+        try_to_send(l, p);
+}
+
 void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame)
 {
     p->frame = frame;
@@ -255,7 +276,7 @@ void ferry__pending_start(ferry__link *l, ferry__pending *p, ferry__frame *frame
         ferry__pending_end(l, p, FERRY_TIMEOUT, FERRY_OUTCOME_NOT_SENT,
                            "the deadline had passed before the call began");
     else
-        try_to_send(l, p);
+        begin(l, p);
 }
 
 static void tell_servers(ferry__link *l, const ferry__frame *call, ferry__peer *calls)
@@ -306,9 +327,7 @@ static void rest(ferry__link *l, ferry__pending *p)
     int64_t at_ms = ferry__now_ms() + ms + ferry__random_below((uint32_t)ms);
     if (p->repeats < UINT8_MAX)
         p->repeats++;
-    p->resting = at_ms < p->frame->deadline_ms;
-    if (p->resting)
-        ferry__timer_set(&l->wheel, &p->timer, at_ms);
+    rest_until(l, p, at_ms);
 }
 
 static void refused(ferry__link *l, ferry__pending *p, ferry_status status, const char *why)
@@ -334,7 +353,8 @@ static void lost(ferry__link *l, ferry__pending *p, ferry_status status, const c
     }
     p->lost = true;
     hold_again(p);
-    rest(l, p);
+    if (l->state == FERRY__UP) /* else it waits for the link */
+        rest(l, p);
 }
 
 void ferry__pending_outcome(ferry__link *l, ferry__frame *f, unsigned fate, ferry_status status, const char *why)
@@ -399,6 +419,7 @@ static void wake_resting(ferry__link *l, ferry__peer *peer)
         p->resting = false;
         ferry__timer_set(&l->wheel, &p->timer, p->frame->deadline_ms);
     }
+    peer->paced_ms = 0;
 }
 
 void ferry__pending_link_down(ferry__link *l)
@@ -419,11 +440,30 @@ void ferry__pending_link_down(ferry__link *l)
         }
 }
 
+static bool lost_some(const ferry__peer *peer)
+{
+    for (const ferry__node *n = peer->held.next; n != &peer->held; n = n->next)
+        if (FERRY__OF(n, ferry__pending, place)->lost)
+            return true;
+    return false;
+}
+
+/* Posts and events that a link took with it leave in their order, and not all at once: if it was their number that broke it, the first
+ * few get through before it breaks again. 4 at once, 4 after a moment, then 8, 16, ... */
 static void try_all_of(ferry__link *l, ferry__peer *peer)
 {
+    bool paced = l->state == FERRY__UP && lost_some(peer);
+    int64_t now_ms = ferry__now_ms();
+    size_t i = 0, step = 0;
     for (ferry__node *n = peer->held.next, *next; n != &peer->held; n = next) {
+        ferry__pending *p = FERRY__OF(n, ferry__pending, place);
         next = n->next;
-        try_to_send(l, FERRY__OF(n, ferry__pending, place));
+        if (paced && !is_call(p) && i++ >= (size_t)PACED << step)
+            step++;
+        if (paced && !is_call(p) && step > 0)
+            rest_until(l, p, peer->paced_ms = now_ms + (int64_t)step * PACE_MS);
+        else
+            try_to_send(l, p);
     }
 }
 
