@@ -63,6 +63,21 @@ static void *watch_the_clock(void *arg)
     return NULL;
 }
 
+static ferry *running;
+
+static void stop(int number)
+{
+    (void)number;
+    ferry_stop(running);
+}
+
+/* Who hears that we are ready may end us before ferry_run has its own handlers. */
+static void stop_at_sigterm(ferry *f)
+{
+    running = f;
+    CHECK_INT(sigaction(SIGTERM, &(struct sigaction){.sa_handler = stop}, NULL), 0);
+}
+
 static int handle_and_run(ferry *f, ferry_handler_fn *handler)
 {
     static int fd;
@@ -75,6 +90,7 @@ static int handle_and_run(ferry *f, ferry_handler_fn *handler)
         FERRY_OK);
     CHECK_STATUS(ferry_serve(f), FERRY_OK);
     CHECK_STATUS(ferry_wait_ready(f, test_ms(30000)), FERRY_OK);
+    stop_at_sigterm(f);
     test_ready();
     return ferry_run(f);
 }
