@@ -26,6 +26,12 @@ static void not_ours(ferry__kafka *k, ferry__kafka_part *p, int64_t offset)
     k->settled_now++;
 }
 
+/* The commit under way says that we still have it, and it is the last before the partition goes: its next owner waits for our mark. */
+static bool given_away(const ferry__kafka_part *p)
+{
+    return p->leaving && p->group->last_commit && p->topic != FERRY__GROUP_EVENTS;
+}
+
 void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
 {
     ferry__kafka_group *g = p->group;
@@ -33,7 +39,7 @@ void ferry__kafka_done(ferry__kafka *k, ferry__kafka_part *p, uint64_t place)
     bool ours = ferry__part_current(p, place) && ferry__part_state(p, offset) == FERRY__PART_UP;
     if (ours)
         ferry__part_set(p, offset, FERRY__PART_DONE);
-    if (!ours || !p->owned) {
+    if (!ours || !p->owned || given_away(p)) {
         g->posts_held -= ours && ferry__group_posts(p->topic);
         not_ours(k, p, offset);
         return;
