@@ -109,11 +109,11 @@ TEST(says_what_is_wrong)
 /* A PATH with what the script itself needs, and no broker in it. */
 TEST(names_the_packages_that_are_missing)
 {
-    test_output o =
-        test_sh("mkdir bin && for tool in bash dirname sed cut cat tr head tail mkdir ls flock; do "
-                "ln -s \"$(command -v $tool)\" bin/; done && HOME=$PWD PATH=$PWD/bin FERRY_TEST_CACHE= %s/tools/brokers --dir set "
-                "start redis kafka",
-                test_root());
+    test_output o = test_sh("mkdir bin && for tool in bash dirname sed cut cat tr head tail mkdir ls flock; do "
+                            "ln -s \"$(command -v $tool)\" bin/; done && HOME=$PWD PATH=$PWD/bin FERRY_TEST_CACHE= "
+                            "%s/tools/brokers --dir set "
+                            "start redis kafka",
+                            test_root());
     CHECK_INT(o.code, 2);
     CHECK_HAS(o.err, "sudo apt-get install --no-install-recommends openssl redis-server default-jre-headless maven\n");
 }
