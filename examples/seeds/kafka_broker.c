@@ -78,6 +78,7 @@ int main(void)
     char correlation[64]; /* a new one each time, as uuid4() there */
     snprintf(correlation, sizeof correlation, "request-%ld", (long)getpid());
     send_and_wait(f, storage, correlation);
+    ferry_flush(module, WAIT_MS); /* the hop is on its way: now it is stored */
     show_trail(f, correlation);
     run_on_all(f, storage);
     ferry_unsubscribe(storage);
