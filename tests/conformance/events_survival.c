@@ -21,7 +21,7 @@ enum {
     PROCESSES = 256,
     SHOWN = 10,
     WORKERS = 2,
-    AGAIN_A_KILL = 500, /* where a member holds ahead what it has not acknowledged */
+    AGAIN_A_KILL = 1000, /* where a member holds ahead what it has not acknowledged */
     LATE_MS = 150 /* of the 500 of a lease that the tests set */
 };
 
