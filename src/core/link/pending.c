@@ -11,8 +11,8 @@
 enum {
     REPEAT_MS = 10,
     REPEAT_MAX_MS = 1000, /* before a lost message is sent again: doubled each time, with jitter */
-    PACED = 4,
-    PACE_MS = 5,     /* how many messages leave at once on a link that had taken others with it */
+    PACED = 4,       /* so many messages leave at once on a link that had taken others with it, */
+    PACE_MS = 5,     /* and as long after them the next */
     WITHDRAW_MS = 30 /* how long after its deadline a call may wait to learn that it never ran */
 };
 
@@ -408,7 +408,6 @@ void ferry__pending_reply(ferry__link *l, ferry__frame *reply)
     finish(l, p);
 }
 
-/* What a transport without memory of its own had accepted may be answered by nobody any more. */
 /* They wait for the link now, not each for a moment of its own: so they leave in the order in which they came. */
 static void wake_resting(ferry__link *l, ferry__peer *peer)
 {
@@ -422,6 +421,7 @@ static void wake_resting(ferry__link *l, ferry__peer *peer)
     peer->paced_ms = 0;
 }
 
+/* What a transport without memory of its own had accepted may be answered by nobody any more. */
 void ferry__pending_link_down(ferry__link *l)
 {
     for (ferry__peer *peer = ferry__peers_next(&l->peers, NULL); peer; peer = ferry__peers_next(&l->peers, peer))
