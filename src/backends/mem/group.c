@@ -93,12 +93,12 @@ static ferry_status by_text(const mem__group *g, const char *text, uint64_t *to,
 static uint64_t start(const mem__track *k, const ferry__wish *w)
 {
     switch (w->from) {
-    case FERRY__FROM_EARLIEST:
+    case FERRY_FROM_EARLIEST:
         return k->first;
-    case FERRY__FROM_TIME:
+    case FERRY_FROM_TIME:
         return since(k, w->time_ms);
-    case FERRY__FROM_NEW:
-    case FERRY__FROM_POSITION:
+    case FERRY_FROM_NEW:
+    case FERRY_FROM_POSITION:
         break;
     }
     return k->end;
@@ -117,7 +117,7 @@ ferry_status mem__group_place(mem__group *g, const ferry__wish *w, char *why)
     ferry_status status = !to ? FERRY_NO_MEMORY : FERRY_OK;
     for (size_t i = 0; to && i < parts; i++)
         to[i] = start(&g->topic->tracks[i], w);
-    if (to && w->from == FERRY__FROM_POSITION)
+    if (to && w->from == FERRY_FROM_POSITION)
         status = by_text(g, w->position, to, why);
     for (size_t i = 0; i < parts && status == FERRY_OK; i++) {
         forget_again(&g->places[i]);

@@ -49,7 +49,6 @@ typedef struct mem__intake { /* a source of an endpoint */
     int            credit;
 
     struct mem__group *group;   /* events only, see subscribe.c */
-    mem__queue        *retries; /* NULL: a broadcast */
     uint64_t          *goals;   /* ends of the parts at its beginning */
     ferry_status       status;  /* why nothing comes */
     bool               news, caught_up, told_lost;

@@ -37,10 +37,9 @@ ferry_status mem__events_listen(mem__endpoint *e, mem__intake *in)
         return FERRY_NO_MEMORY;
     }
     begin_news(in, status);
-    if (w->group) /* its retries wait there, whoever listens */
-        in->retries = mem__hub_queue(e->hub, FERRY__POSTS, w->box, t->parts, true);
-    if (in->retries)
-        in->retries->served = true;
+    mem__queue *retries = w->group ? mem__hub_queue(e->hub, FERRY__POSTS, w->box, t->parts, true) : NULL;
+    if (retries)
+        retries->served = true; /* they wait there, whoever listens */
     return FERRY_OK;
 }
 
