@@ -363,7 +363,7 @@ static void send_one(side *s, long n)
 static void listen_side(side *s, const char *group)
 {
     s->wish = (ferry__wish){
-        .group = group, .box = group ? "order/g" : "order/@me", .pattern = "order.*", .from = FERRY__FROM_EARLIEST};
+        .group = group, .box = group ? "order/g" : "order/@me", .pattern = "order.*", .from = FERRY_FROM_EARLIEST};
     s->source = (ferry__source){.lane = FERRY__EVENTS, .name = "order", .wish = &s->wish};
     s->posts = (ferry__source){.lane = FERRY__POSTS, .name = "order/g"};
     B->listen(s->self, &s->source);

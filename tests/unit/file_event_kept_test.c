@@ -22,8 +22,8 @@ TEST(trimmed_positions_are_broken)
     event_sub e, g, all;
     side *c = keeper(0, 20000);
     event_publish_many(c, 0, 10, 1);
-    side *a = event_subscriber(&e, NULL, FERRY__FROM_EARLIEST, 1),
-         *b = event_subscriber(&g, "billing", FERRY__FROM_EARLIEST, 0);
+    side *a = event_subscriber(&e, NULL, FERRY_FROM_EARLIEST, 1),
+         *b = event_subscriber(&g, "billing", FERRY_FROM_EARLIEST, 0);
     event_check_next(a, "0");
     for (int i = 10; i < 2000; i += 199)
         event_publish_many(c, i, i + 199, 1);
@@ -35,10 +35,10 @@ TEST(trimmed_positions_are_broken)
     CHECK_HAS(a->why, "trimmed");
     CHECK_STATUS(a->status, FERRY_NOT_FOUND);
     CHECK_INT(a->got.count, 0);
-    side *d = event_subscriber(&all, NULL, FERRY__FROM_EARLIEST, 10);
+    side *d = event_subscriber(&all, NULL, FERRY_FROM_EARLIEST, 10);
     ferry__frame *f = event_next(d);
     CHECK(event_number(f) > 1000);
-    event_seek(a, &e, FERRY__FROM_EARLIEST, NULL);
+    event_seek(a, &e, FERRY_FROM_EARLIEST, NULL);
     event_check_next(a, file_body(f));
     ferry__frame_unref(f);
     file_end(d);
@@ -84,7 +84,7 @@ _Noreturn static void linger(void)
 TEST_CHILD(file_member_in_the_middle)
 {
     event_sub e;
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 6);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 6);
     ferry__frame *f[6];
     (void)arg;
     FILE_UNTIL(s, NOBODY, s->got.count == 6);
@@ -122,7 +122,7 @@ TEST(events_of_a_killed_member)
         if (deaths == 1) /* the second has to come to the same six: of those the settled ones do not come again */
             break;
     }
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10);
     check_left(s, "0", 1, true);
     check_left(s, "1", 0, false);
     check_left(s, "3", 1, false);
@@ -137,7 +137,7 @@ TEST(events_of_a_killed_member)
 TEST_CHILD(file_member_that_begins_one)
 {
     event_sub e;
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 1);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 1);
     (void)arg;
     B->more->begin(s->file, event_next(s));
     linger();
@@ -154,7 +154,7 @@ TEST(one_that_kills_its_members_counts_attempts)
         test_wait_ready(pid);
         CHECK_INT(test_kill(pid, SIGKILL), 128 + SIGKILL);
     }
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10);
     check_left(s, "poison", 3, true);
     file_end(s);
     file_end(c);
@@ -163,7 +163,7 @@ TEST(one_that_kills_its_members_counts_attempts)
 TEST(handle_that_closes_leaves_the_rest)
 {
     event_sub e;
-    side *c = file_up(DB), *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 6);
+    side *c = file_up(DB), *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 6);
     event_publish_many(c, 0, 6, 1);
     FILE_UNTIL(s, NOBODY, s->got.count == 6);
     ferry__frame *f[6];
@@ -177,7 +177,7 @@ TEST(handle_that_closes_leaves_the_rest)
     for (int i = 0; i < 6; i++)
         if (i == 0 || i == 2 || i == 3)
             ferry__frame_unref(f[i]);
-    s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10);
+    s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10);
     FILE_UNTIL(s, NOBODY, s->got.count == 4);
     event_idle(s);
     CHECK_INT(s->got.count, 4);
@@ -204,8 +204,8 @@ TEST(topics)
     event_ask(c, &again);
     CHECK_INT(again.count, 0);
     event_publish_many(c, 0, 30, 5);
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 0),
-         *b = event_subscriber(&g, NULL, FERRY__FROM_EARLIEST, 0);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 0),
+         *b = event_subscriber(&g, NULL, FERRY_FROM_EARLIEST, 0);
     event_ask(c, &describe);
     CHECK_INT(ferry_as_int(ferry_find(describe.answer, "partitions"), 0), 4);
     CHECK_INT(ferry_as_int(ferry_find(describe.answer, "events"), 0), 30);
@@ -245,7 +245,7 @@ TEST(more_parts_than_the_topic_was_made_with)
     side *c = file_up(DB);
     c->config.partitions = 2;
     event_publish_many(c, 0, 10, 3);
-    side *s = event_subscriber(&e, "billing", FERRY__FROM_NEW, 100);
+    side *s = event_subscriber(&e, "billing", FERRY_FROM_NEW, 100);
     event_idle(s);
     event_publish_many(c, 0, 40, 20);
     FILE_UNTIL(s, NOBODY, s->got.count == 40);

@@ -34,8 +34,8 @@ static int sum(const int *seen, int n)
 TEST(group_shares_and_keeps_order)
 {
     event_sub ea, eb;
-    side *c = file_up(DB), *a = event_subscriber(&ea, "billing", FERRY__FROM_EARLIEST, 20),
-         *b = event_subscriber(&eb, "billing", FERRY__FROM_EARLIEST, 20);
+    side *c = file_up(DB), *a = event_subscriber(&ea, "billing", FERRY_FROM_EARLIEST, 20),
+         *b = event_subscriber(&eb, "billing", FERRY_FROM_EARLIEST, 20);
     enum { N = 2000, PARTS = 9 };
     static int seen[N], by_a[N], by_b[N], last[PARTS];
     for (int i = 0; i < 10; i++)
@@ -61,8 +61,8 @@ TEST(group_shares_and_keeps_order)
 TEST(members_of_one_handle_share)
 {
     event_sub ea, eb;
-    side *c = event_subscriber(&ea, "billing", FERRY__FROM_EARLIEST, 1000);
-    event_subscribe(c, &eb, "billing", FERRY__FROM_EARLIEST, 1000);
+    side *c = event_subscriber(&ea, "billing", FERRY_FROM_EARLIEST, 1000);
+    event_subscribe(c, &eb, "billing", FERRY_FROM_EARLIEST, 1000);
     event_idle(c);
     event_publish_many(c, 0, 300, 9);
     FILE_UNTIL(c, NOBODY, c->got.count == 300);
@@ -77,8 +77,8 @@ TEST(members_of_one_handle_share)
 TEST(one_who_leaves_makes_room)
 {
     event_sub ea, eb;
-    side *c = file_up(DB), *a = event_subscriber(&ea, "billing", FERRY__FROM_EARLIEST, 10);
-    side *b = event_subscriber(&eb, "billing", FERRY__FROM_EARLIEST, 1000);
+    side *c = file_up(DB), *a = event_subscriber(&ea, "billing", FERRY_FROM_EARLIEST, 10);
+    side *b = event_subscriber(&eb, "billing", FERRY_FROM_EARLIEST, 1000);
     event_publish_many(c, 0, 100, 9);
     for (int i = 0; i < 10; i++)
         file_turns(a, b);
@@ -104,7 +104,7 @@ TEST(one_who_leaves_makes_room)
 TEST(position_of_a_group_survives_all_members)
 {
     event_sub e;
-    side *c = file_up(DB), *a = event_subscriber(&e, "billing", FERRY__FROM_NEW, 100);
+    side *c = file_up(DB), *a = event_subscriber(&e, "billing", FERRY_FROM_NEW, 100);
     event_publish_many(c, 0, 10, 3);
     FILE_UNTIL(a, NOBODY, a->got.count == 10);
     for (int i = 0; i < 7; i++)
@@ -112,7 +112,7 @@ TEST(position_of_a_group_survives_all_members)
     file_end(a);
     file_end(c);
     unlink(test_text("%s-page", DB)); /* as after a boot */
-    a = event_subscriber(&e, "billing", FERRY__FROM_NEW, 100);
+    a = event_subscriber(&e, "billing", FERRY_FROM_NEW, 100);
     FILE_UNTIL(a, NOBODY, a->got.count == 3);
     CHECK_INT(a->caught_up, 0);
     event_settle_all(a);
@@ -124,7 +124,7 @@ TEST(position_of_a_group_survives_all_members)
 TEST(handed_back_comes_again_in_order)
 {
     event_sub e;
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 3);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 3);
     event_publish_many(a, 0, 5, 1);
     FILE_UNTIL(a, NOBODY, a->got.count == 3);
     ferry__frame *f[3];
@@ -152,8 +152,8 @@ TEST(broadcast_from_everywhere)
     int64_t stored = ferry__wall_ms(), then = stored;
     for (int64_t end = test_now_ms() + test_ms(5000); then <= stored; then = ferry__wall_ms()) /* its ticks are coarse */
         CHECK(test_pause(end));
-    side *n = event_subscriber(&late, NULL, FERRY__FROM_NEW, 10),
-         *a = event_subscriber(&early, NULL, FERRY__FROM_EARLIEST, 10);
+    side *n = event_subscriber(&late, NULL, FERRY_FROM_NEW, 10),
+         *a = event_subscriber(&early, NULL, FERRY_FROM_EARLIEST, 10);
     FILE_UNTIL(n, NOBODY, n->caught_up == 1);
     event_publish_many(c, 3, 5, 3);
     for (int i = 0; i < 5; i++)
@@ -163,7 +163,7 @@ TEST(broadcast_from_everywhere)
     FILE_UNTIL(a, NOBODY, a->caught_up == 1);
     side *t = file_up(DB), *p = file_up(DB);
     timed = late;
-    timed.wish.from = FERRY__FROM_TIME;
+    timed.wish.from = FERRY_FROM_TIME;
     timed.wish.time_ms = then;
     timed.source.wish = &timed.wish;
     B->listen(t->file, &timed.source);
@@ -175,7 +175,7 @@ TEST(broadcast_from_everywhere)
     const ferry_value *one = ferry_at(where.answer, 0);
     CHECK_INT(ferry_as_int(ferry_find(one, "lag"), -1), 1);
     placed = late;
-    placed.wish.from = FERRY__FROM_POSITION;
+    placed.wish.from = FERRY_FROM_POSITION;
     placed.wish.position = ferry_as_string(ferry_find(one, "position"), "");
     placed.source.wish = &placed.wish;
     B->listen(p->file, &placed.source);
@@ -194,14 +194,14 @@ TEST(seek_moves_a_group)
 {
     event_sub e;
     char position[24];
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 100);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 100);
     event_publish_many(a, 0, 20, 9);
     FILE_UNTIL(a, NOBODY, a->got.count == 20);
     ferry__frame *up = ferry__frames_take(&a->got);
     event_settle_all(a);
     CHECK_INT(event_lag(a, "billing", position), 1);
     CHECK_STR(position, "0");
-    event_seek(a, &e, FERRY__FROM_POSITION, "15");
+    event_seek(a, &e, FERRY_FROM_POSITION, "15");
     FILE_UNTIL(a, NOBODY, a->ready == 2 && a->got.count == 5);
     CHECK_STR(file_body(a->got.first), "15");
     event_settle_all(a);
@@ -210,13 +210,13 @@ TEST(seek_moves_a_group)
     CHECK_STR(position, "20");
     CHECK_INT(a->caught_up, 2);
     CHECK_INT(a->settled, 25);
-    event_seek(a, &e, FERRY__FROM_EARLIEST, NULL);
+    event_seek(a, &e, FERRY_FROM_EARLIEST, NULL);
     FILE_UNTIL(a, NOBODY, a->got.count == 20);
-    event_seek(a, &e, FERRY__FROM_NEW, NULL);
+    event_seek(a, &e, FERRY_FROM_NEW, NULL);
     FILE_UNTIL(a, NOBODY, a->ready == 4);
     CHECK_INT(event_lag(a, "billing", NULL), 0);
     file_end(a);
-    a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 100);
+    a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 100);
     event_idle(a);
     CHECK_INT(a->got.count, 0);
     file_end(a);
@@ -225,16 +225,16 @@ TEST(seek_moves_a_group)
 TEST(positions_that_are_none_are_broken)
 {
     event_sub e;
-    side *a = event_subscriber(&e, NULL, FERRY__FROM_POSITION, 10);
+    side *a = event_subscriber(&e, NULL, FERRY_FROM_POSITION, 10);
     CHECK_INT(a->broken, 1);
     CHECK_STATUS(a->status, FERRY_INVALID);
     event_publish_many(a, 0, 2, 1);
     event_idle(a);
     CHECK_INT(a->got.count, 0);
-    event_seek(a, &e, FERRY__FROM_POSITION, "17");
+    event_seek(a, &e, FERRY_FROM_POSITION, "17");
     FILE_UNTIL(a, NOBODY, a->broken == 2);
     CHECK_HAS(a->why, "not come to it");
-    event_seek(a, &e, FERRY__FROM_EARLIEST, NULL);
+    event_seek(a, &e, FERRY_FROM_EARLIEST, NULL);
     event_check_next(a, "0");
     file_end(a);
 }
@@ -244,7 +244,7 @@ TEST(positions_that_are_none_are_broken)
 TEST(retry_comes_by_the_box)
 {
     event_sub e;
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10);
     ferry__source box = {.lane = FERRY__POSTS, .name = "order/billing"};
     B->listen(a->file, &box);
     B->credit(a->file, &box, 10);
@@ -278,7 +278,7 @@ TEST(retry_comes_by_the_box)
 TEST(retry_beside_posts_that_wait)
 {
     event_sub e;
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10);
     ferry__source box = {.lane = FERRY__POSTS, .name = "order/billing"};
     ferry__target to = {.lane = FERRY__POSTS, .name = "order/billing"};
     B->listen(a->file, &box);
@@ -300,8 +300,8 @@ TEST(retry_beside_posts_that_wait)
 TEST(buried_event_lets_the_cursor_pass)
 {
     event_sub e, all;
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 10),
-         *b = event_subscriber(&all, NULL, FERRY__FROM_EARLIEST, 10);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 10),
+         *b = event_subscriber(&all, NULL, FERRY_FROM_EARLIEST, 10);
     event_publish_many(a, 0, 1, 1);
     B->bury(a->file, event_next(a), "order/billing", "record", 6);
     B->bury(b->file, event_next(b), "order/@unit", "record", 6);
@@ -315,7 +315,7 @@ TEST(buried_event_lets_the_cursor_pass)
 TEST(unfinished_one_does_not_stop_the_rest)
 {
     event_sub e;
-    side *a = event_subscriber(&e, "billing", FERRY__FROM_EARLIEST, 100);
+    side *a = event_subscriber(&e, "billing", FERRY_FROM_EARLIEST, 100);
     enum { N = 20000 }; /* more than the journal has entries */
     ferry__frame *slow = NULL;
     int came = 0;

@@ -26,7 +26,7 @@ TEST(a_group_from_earliest)
     side *p = redis_side("", NULL), *s = redis_side("", NULL);
     redis_publish_all(p, 0, 3000, 7);
     redis_publish_all(p, 3000, 4000, 0);
-    redis_group(s, "order", "billing", FERRY__FROM_EARLIEST);
+    redis_group(s, "order", "billing", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(s, NONE, NONE, s->caught_up == 1);
     CHECK_UINT(s->distinct, 4000);
     CHECK_UINT(s->doubles, 0);
@@ -40,7 +40,7 @@ TEST(a_group_from_earliest)
     CHECK_UINT(s->caught_up, 1);
     redis_close_side(s);
     side *again = redis_side("", NULL); /* what was settled before a clean end does not come again */
-    redis_group(again, "order", "billing", FERRY__FROM_EARLIEST);
+    redis_group(again, "order", "billing", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(again, NONE, NONE, again->caught_up == 1);
     CHECK_UINT(again->distinct, 0);
     redis_close_side(again);
@@ -68,13 +68,13 @@ static void new_is_exact(void (*listen)(side *s, uint32_t round))
 
 static void listen_group(side *s, uint32_t round)
 {
-    redis_group(s, "order", test_text("g%u", round), FERRY__FROM_NEW);
+    redis_group(s, "order", test_text("g%u", round), FERRY_FROM_NEW);
 }
 
 static void listen_broadcast(side *s, uint32_t round)
 {
     (void)round;
-    redis_broadcast(s, "order", FERRY__FROM_NEW);
+    redis_broadcast(s, "order", FERRY_FROM_NEW);
 }
 
 TEST(new_is_exact_for_a_group)
@@ -92,7 +92,7 @@ TEST(a_broadcast_and_its_positions)
     redis_start("");
     side *p = redis_side("", NULL), *s = redis_side("", NULL), *t = redis_side("", NULL);
     redis_publish_all(p, 0, 2000, 7);
-    redis_broadcast(s, "order", FERRY__FROM_EARLIEST);
+    redis_broadcast(s, "order", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(s, NONE, NONE, s->caught_up == 1);
     CHECK_UINT(s->distinct, 2000);
     CHECK_UINT(s->disorder, 0);
@@ -105,10 +105,10 @@ TEST(a_broadcast_and_its_positions)
     CHECK_STR(redis_position(s, &lag), position); /* nothing more is finished */
     CHECK_INT(lag, 50);
     t->wish.position = position;
-    redis_broadcast(t, "order", FERRY__FROM_POSITION);
+    redis_broadcast(t, "order", FERRY_FROM_POSITION);
     REDIS_UNTIL(t, NONE, NONE, t->caught_up == 1);
     CHECK_UINT(t->distinct, 50);
-    redis_seek_to(t, FERRY__FROM_EARLIEST, NULL, 0);
+    redis_seek_to(t, FERRY_FROM_EARLIEST, NULL, 0);
     REDIS_UNTIL(t, NONE, NONE, t->caught_up == 2);
     CHECK_UINT(t->distinct, 2050);
     CHECK_UINT(t->doubles, 50);
@@ -128,8 +128,8 @@ TEST(from_a_time)
     CHECK_SOON(ferry__wall_ms() > before + 10, 1000);
     redis_publish_all(p, 100, 130, 7);
     s->wish.time_ms = t->wish.time_ms = before;
-    redis_broadcast(s, "order", FERRY__FROM_TIME);
-    redis_group(t, "order", "g", FERRY__FROM_TIME);
+    redis_broadcast(s, "order", FERRY_FROM_TIME);
+    redis_group(t, "order", "g", FERRY_FROM_TIME);
     REDIS_UNTIL(s, t, NONE, s->caught_up == 1 && t->caught_up == 1);
     CHECK_UINT(s->distinct, 30);
     CHECK_UINT(t->distinct, 30);
@@ -144,14 +144,14 @@ TEST_WITH(members_come_leave_and_die, .limit_ms = 60000)
     enum { ALL = 60000 };
     redis_start("");
     side *p = redis_side("", NULL), *a = redis_side("", NULL), *b = redis_side("", NULL), *c;
-    redis_group(a, "order", "g", FERRY__FROM_EARLIEST);
+    redis_group(a, "order", "g", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(a, NONE, NONE, a->ready == 1);
     redis_publish_all(p, 0, ALL, 7);
     REDIS_UNTIL(a, NONE, NONE, a->distinct > 2000);
-    redis_group(b, "order", "g", FERRY__FROM_EARLIEST);
+    redis_group(b, "order", "g", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(a, b, NONE, b->distinct > 500);
     c = redis_side("", NULL);
-    redis_group(c, "order", "g", FERRY__FROM_EARLIEST);
+    redis_group(c, "order", "g", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(a, b, c, c->distinct > 500);
     redis_unlisten(b); /* a clean leave: nothing of it comes twice */
     REDIS_UNTIL(a, b, c, all_of(a, b, c, ALL) > ALL / 2);
@@ -189,7 +189,7 @@ TEST(a_retry_comes_by_posts_and_a_dead_letter_is_kept)
 {
     redis_start("");
     side *p = redis_side("", NULL), *s = redis_side("", NULL);
-    redis_group(s, "order", "g", FERRY__FROM_EARLIEST);
+    redis_group(s, "order", "g", FERRY_FROM_EARLIEST);
     s->holds = true;
     redis_publish_all(p, 0, 3, 3);
     REDIS_UNTIL(s, NONE, NONE, s->got.count == 3);
@@ -225,7 +225,7 @@ TEST(a_broadcast_keeps_dead_letters_and_takes_back)
 {
     redis_start("");
     side *p = redis_side("", NULL), *s = redis_side("", NULL);
-    redis_broadcast(s, "order", FERRY__FROM_NEW);
+    redis_broadcast(s, "order", FERRY_FROM_NEW);
     REDIS_UNTIL(s, NONE, NONE, s->ready == 1);
     s->holds = true;
     redis_publish_all(p, 0, 4, 1);
@@ -264,15 +264,15 @@ TEST(a_position_that_was_trimmed_away_is_broken)
     redis_start("");
     side *p = redis_side("", keep_little), *s = redis_side("", NULL), *t = redis_side("", NULL),
          *u = redis_side("", NULL);
-    redis_group(u, "order", "slow", FERRY__FROM_EARLIEST); /* u makes it: its limits would hold */
+    redis_group(u, "order", "slow", FERRY_FROM_EARLIEST); /* u makes it: its limits would hold */
     redis_close_side(u);
     CHECK_HAS(redis_says("ping"), "PONG");
     u = redis_side("", NULL);
     ferry__admin gone = redis_ask(p, (ferry__admin){.ask = FERRY__TOPIC_DELETE, .name = "order"});
     CHECK(gone.status == FERRY_OK || gone.status == FERRY_NOT_FOUND);
     redis_publish_all(p, 0, 50, 1);
-    redis_group(u, "order", "slow", FERRY__FROM_EARLIEST);
-    redis_broadcast(s, "order", FERRY__FROM_EARLIEST);
+    redis_group(u, "order", "slow", FERRY_FROM_EARLIEST);
+    redis_broadcast(s, "order", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(u, s, NONE, u->distinct == 50 && s->distinct == 50);
     const char *position = redis_position(s, NULL);
     redis_close_side(u);
@@ -282,15 +282,15 @@ TEST(a_position_that_was_trimmed_away_is_broken)
     REDIS_UNTIL(s, NONE, NONE, s->broken == 1); /* it did not look for a while */
     CHECK_STATUS(s->status, FERRY_NOT_FOUND);
     t->wish.position = position;
-    redis_broadcast(t, "order", FERRY__FROM_POSITION);
+    redis_broadcast(t, "order", FERRY_FROM_POSITION);
     REDIS_UNTIL(t, NONE, NONE, t->broken == 1);
     u = redis_side("", NULL);
-    redis_group(u, "order", "slow", FERRY__FROM_EARLIEST);
+    redis_group(u, "order", "slow", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(u, NONE, NONE, u->broken == 1);
     CHECK_UINT(u->ready, 0);
     CHECK_UINT(u->distinct + t->distinct, 0);
-    redis_seek_to(u, FERRY__FROM_EARLIEST, NULL, 0);
-    redis_seek_to(t, FERRY__FROM_EARLIEST, NULL, 0);
+    redis_seek_to(u, FERRY_FROM_EARLIEST, NULL, 0);
+    redis_seek_to(t, FERRY_FROM_EARLIEST, NULL, 0);
     REDIS_UNTIL(u, t, NONE, u->caught_up == 1 && t->caught_up == 1);
     CHECK(u->distinct > 0);
     CHECK_UINT(u->distinct, t->distinct);
@@ -307,7 +307,7 @@ TEST(retention_overtakes_a_member)
     redis_start("");
     side *p = redis_side("", keep_briefly), *s = redis_side("", NULL);
     redis_publish_all(p, 0, 1, 1);
-    redis_group(s, "order", "slow", FERRY__FROM_EARLIEST);
+    redis_group(s, "order", "slow", FERRY_FROM_EARLIEST);
     s->holds = true;
     REDIS_UNTIL(s, p, NONE, s->ready == 1 && s->got.count == 1);
     B->credit(s->self, &s->events, -63); /* no room for more */
@@ -322,7 +322,7 @@ TEST(retention_overtakes_a_member)
     while (s->got.count)
         B->settle(s->self, redis_take(s));
     B->credit(s->self, &s->events, 64);
-    redis_seek_to(s, FERRY__FROM_EARLIEST, NULL, 0);
+    redis_seek_to(s, FERRY_FROM_EARLIEST, NULL, 0);
     REDIS_UNTIL(p, s, NONE, s->ready == 2);
     redis_publish_all(p, 200, 201, 1);
     REDIS_UNTIL(p, s, NONE, s->seen[200] == 1);
@@ -347,7 +347,7 @@ TEST(topics)
     CHECK_UINT(ferry_count(a.answer), 1);
     CHECK_INT(ferry_as_int(ferry_find(ferry_at(a.answer, 0), "partitions"), 0), 3);
     ferry_value_free(a.answer);
-    redis_group(s, "order", "g", FERRY__FROM_NEW);
+    redis_group(s, "order", "g", FERRY_FROM_NEW);
     REDIS_UNTIL(s, NONE, NONE, s->ready == 1);
     redis_publish_all(p, 0, 100, 8); /* eight parts of ours on three of its */
     REDIS_UNTIL(s, NONE, NONE, s->distinct == 100);
@@ -380,8 +380,8 @@ TEST_WITH(a_killed_redis_loses_nothing, .limit_ms = 60000)
     enum { ALL = 6000 };
     redis_start("--appendfsync always");
     side *p = redis_side("", NULL), *s = redis_side("", NULL), *t = redis_side("", NULL);
-    redis_group(s, "order", "g", FERRY__FROM_EARLIEST);
-    redis_broadcast(t, "order", FERRY__FROM_EARLIEST);
+    redis_group(s, "order", "g", FERRY_FROM_EARLIEST);
+    redis_broadcast(t, "order", FERRY_FROM_EARLIEST);
     REDIS_UNTIL(s, t, NONE, s->ready == 1 && t->ready == 1);
     for (uint32_t n = 0, kills = 0; n < ALL || p->accepted < ALL;) {
         for (int i = 0; i < 50 && n < ALL; i++, n++)

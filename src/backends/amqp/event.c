@@ -98,7 +98,7 @@ static ferry__amqp_feed *new_feed(const ferry__amqp *a, const ferry__source *sou
 ferry_status ferry__amqp_event_listen(ferry__amqp *a, ferry__source *source)
 {
     amqp_channel_t channel = free_channel(a);
-    if (source->wish->from != FERRY__FROM_NEW && !a->streams)
+    if (source->wish->from != FERRY_FROM_NEW && !a->streams)
         return FERRY_UNSUPPORTED; /* a queue keeps nothing that was published before it was made */
     if (!channel)
         return FERRY_OVERLOADED;

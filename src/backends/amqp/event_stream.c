@@ -61,9 +61,9 @@ static bool parse_position(const char *text_, uint64_t *next)
 static void aim(ferry__amqp_stream *s, const ferry__wish *w)
 {
     s->from = (int)w->from;
-    s->time_ms = w->from == FERRY__FROM_TIME ? w->time_ms : 0;
+    s->time_ms = w->from == FERRY_FROM_TIME ? w->time_ms : 0;
     s->next = 0;
-    s->say_broken = w->from == FERRY__FROM_POSITION && !parse_position(w->position, &s->next);
+    s->say_broken = w->from == FERRY_FROM_POSITION && !parse_position(w->position, &s->next);
     if (!s->say_broken)
         return;
     snprintf(s->nonsense, sizeof s->nonsense, "%s", w->position ? w->position : "");
@@ -155,11 +155,11 @@ static void reader_tag(char to[64], const ferry__amqp_feed *d)
 static amqp_table_entry_t start_of(const ferry__amqp_stream *s)
 {
     amqp_table_entry_t e = ferry__amqp_big_argument("x-stream-offset", (int64_t)s->next);
-    if (s->from == FERRY__FROM_NEW)
+    if (s->from == FERRY_FROM_NEW)
         return ferry__amqp_text_argument("x-stream-offset", "next");
-    if (s->from == FERRY__FROM_EARLIEST)
+    if (s->from == FERRY_FROM_EARLIEST)
         return ferry__amqp_text_argument("x-stream-offset", "first");
-    if (s->from == FERRY__FROM_TIME) {
+    if (s->from == FERRY_FROM_TIME) {
         e.value.kind = AMQP_FIELD_KIND_TIMESTAMP;
         e.value.value.u64 = s->time_ms > 0 ? (uint64_t)s->time_ms / 1000 : 0;
     }
@@ -242,7 +242,7 @@ static void begin_group(ferry__amqp *a, ferry__amqp_feed *d)
 {
     ferry__amqp_stream *s = d->stream;
     s->founding = s->tokens == 0;
-    if (s->founding && s->from == FERRY__FROM_NEW) {
+    if (s->founding && s->from == FERRY_FROM_NEW) {
         ferry__amqp_stream_attach(a, d); /* reads until its mark, and keeps nothing */
         return;
     }
@@ -265,7 +265,7 @@ void ferry__amqp_stream_synced(ferry__amqp *a, ferry__amqp_feed *d)
         begin_group(a, d);
     else
         ferry__amqp_stream_attach(a, d);
-    if (s->attaching || (d->group ? !s->owner : s->from == FERRY__FROM_NEW))
+    if (s->attaching || (d->group ? !s->owner : s->from == FERRY_FROM_NEW))
         return;
     ferry__amqp_stream_ready(a, d);
     ferry__amqp_stream_caught(a, d);
@@ -296,7 +296,7 @@ static void advance(ferry__amqp_stream *s)
         s->next = ferry__amqp_stream_entry(s, s->base)->offset + 1;
     if (s->base < s->top)
         s->next = ferry__amqp_stream_entry(s, s->base)->offset;
-    s->from = FERRY__FROM_POSITION; /* known from now on */
+    s->from = FERRY_FROM_POSITION; /* known from now on */
     if (s->feed->group && s->next != s->committed && !s->commit_ms)
         s->commit_ms = ferry__now_ms() + 20;
 }
@@ -351,7 +351,7 @@ static void on_mark(ferry__amqp *a, ferry__amqp_feed *d, const char *route, uint
         return;
     }
     ferry__amqp_stream_detach(a, d);
-    s->from = FERRY__FROM_POSITION;
+    s->from = FERRY_FROM_POSITION;
     s->next = offset + 1;
     s->founded = true;
     ferry__amqp_token_found(a, d);
@@ -365,7 +365,7 @@ static bool trimmed(ferry__amqp *a, ferry__amqp_feed *d, uint64_t offset)
     char why[FERRY_WHY_SIZE];
     bool fresh = s->fresh;
     s->fresh = false;
-    if (!fresh || s->from != FERRY__FROM_POSITION || offset <= s->next)
+    if (!fresh || s->from != FERRY_FROM_POSITION || offset <= s->next)
         return false;
     ferry__why(why, "position %" PRIu64 " of '%s' is no longer kept: the log begins at %" PRIu64, s->next, d->domain,
                offset);
@@ -456,7 +456,7 @@ void ferry__amqp_stream_look(ferry__amqp *a, ferry__amqp_feed *d, int64_t now_ms
         ferry__amqp_stream_ready(a, d);
     s->say_ready = s->say_broken = false;
     if (s->reading && !s->marked && !s->attaching && a->posts.base == a->posts.top)
-        s->fresh && s->from == FERRY__FROM_POSITION && s->next > 0 && s->mark_tries++ > 0
+        s->fresh && s->from == FERRY_FROM_POSITION && s->next > 0 && s->mark_tries++ > 0
             ? break_off(a, d, FERRY_NOT_FOUND, "the log does not reach to that position: it is another one's")
             : send_mark(a, d); /* the first did not get there */
     else if (s->reading && !s->marked)
@@ -514,7 +514,7 @@ void ferry__amqp_seek(void *self, ferry__source *source, const ferry__wish *to)
     s->generation += d->group;
     s->committed = UINT64_MAX;
     s->clean = false;
-    if (d->group && s->from != FERRY__FROM_NEW)
+    if (d->group && s->from != FERRY_FROM_NEW)
         ferry__amqp_token_found(a, d);
     ferry__amqp_stream_attach(a, d);
 }

@@ -58,7 +58,7 @@ bool ferry__amqp_token_commit(ferry__amqp *a, ferry__amqp_feed *d, bool clean)
 {
     ferry__amqp_stream *s = d->stream;
     char body[sizeof((ferry__amqp_token *)0)->body];
-    if (s->from != FERRY__FROM_POSITION)
+    if (s->from != FERRY_FROM_POSITION)
         return false;
     int n = snprintf(body, sizeof body, "%" PRIu64 " %s %" PRIu64, s->generation, clean ? "clean" : "next", s->next);
     print_over(s, body + n, sizeof body - (size_t)n);
@@ -76,9 +76,9 @@ void ferry__amqp_token_found(ferry__amqp *a, ferry__amqp_feed *d)
 {
     char body[64];
     ferry__amqp_stream *s = d->stream;
-    if (s->from == FERRY__FROM_EARLIEST)
+    if (s->from == FERRY_FROM_EARLIEST)
         snprintf(body, sizeof body, "%" PRIu64 " first", s->generation);
-    else if (s->from == FERRY__FROM_TIME)
+    else if (s->from == FERRY_FROM_TIME)
         snprintf(body, sizeof body, "%" PRIu64 " time %" PRId64, s->generation, s->time_ms);
     else
         snprintf(body, sizeof body, "%" PRIu64 " next %" PRIu64, s->generation, s->next);
@@ -140,7 +140,7 @@ bool ferry__amqp_token_read(const ferry__frame *f, ferry__amqp_token *t)
     unsigned long long number = 0, generation = 0;
     int length = 0;
     size_t n = f->body.length < sizeof t->body - 1 ? f->body.length : sizeof t->body - 1;
-    *t = (ferry__amqp_token){.from = FERRY__FROM_POSITION};
+    *t = (ferry__amqp_token){.from = FERRY_FROM_POSITION};
     memcpy(t->body, f->data + f->body.at, n);
     int read = sscanf(t->body, "%20llu %7s %20llu%n", &generation, word, &number, &length);
     t->over = t->body + length;
@@ -149,10 +149,10 @@ bool ferry__amqp_token_read(const ferry__frame *f, ferry__amqp_token *t)
     t->time_ms = (int64_t)number;
     t->clean = strcmp(word, "clean") == 0;
     if (strcmp(word, "first") == 0)
-        t->from = FERRY__FROM_EARLIEST;
+        t->from = FERRY_FROM_EARLIEST;
     else if (strcmp(word, "time") == 0)
-        t->from = FERRY__FROM_TIME;
-    return read == 3 || (read == 2 && t->from == FERRY__FROM_EARLIEST);
+        t->from = FERRY_FROM_TIME;
+    return read == 3 || (read == 2 && t->from == FERRY_FROM_EARLIEST);
 }
 
 /* Without memory for them they come again. */
@@ -178,7 +178,7 @@ static bool ahead(const ferry__amqp_stream *s, const ferry__amqp_token *t)
 {
     if (!s->owner || t->generation != s->generation)
         return !s->owner || t->generation > s->generation;
-    return t->from == FERRY__FROM_POSITION && (s->from != FERRY__FROM_POSITION || t->next > s->next);
+    return t->from == FERRY_FROM_POSITION && (s->from != FERRY_FROM_POSITION || t->next > s->next);
 }
 
 static void own(ferry__amqp *a, ferry__amqp_feed *d, const ferry__amqp_token *t)
@@ -191,10 +191,10 @@ static void own(ferry__amqp *a, ferry__amqp_feed *d, const ferry__amqp_token *t)
     s->end = s->at_end ? t->next - 1 : 0;
     s->generation = t->generation;
     s->from = t->from;
-    s->time_ms = t->from == FERRY__FROM_TIME ? t->time_ms : 0;
+    s->time_ms = t->from == FERRY_FROM_TIME ? t->time_ms : 0;
     s->next = s->committed = t->next;
     take_over(s, t->over);
-    s->doubtful = t->from == FERRY__FROM_POSITION && !t->clean && t->next ? t->next + a->prefetch : 0;
+    s->doubtful = t->from == FERRY_FROM_POSITION && !t->clean && t->next ? t->next + a->prefetch : 0;
     ferry__amqp_stream_attach(a, d);
 }
 
@@ -227,7 +227,7 @@ void ferry__amqp_stream_token(ferry__amqp *a, ferry__amqp_feed *d, ferry__amqp_i
 bool ferry__amqp_stream_saved(ferry__amqp *a, ferry__amqp_feed *d)
 {
     ferry__amqp_stream *s = d->stream;
-    if (!s || !s->owner || d->broken || s->from != FERRY__FROM_POSITION)
+    if (!s || !s->owner || d->broken || s->from != FERRY_FROM_POSITION)
         return true;
     if (!s->committing && (s->committed != s->next || !s->clean))
         ferry__amqp_token_commit(a, d, true);

@@ -66,7 +66,7 @@ static void put_lag(const ferry__amqp *a, const job *j, const row *r, ferry_valu
     char text[24];
     const ferry__amqp_feed *d = feed_by(a, r->feed);
     const ferry__amqp_stream *s = d ? d->stream : NULL;
-    bool ours = s && s->from == FERRY__FROM_POSITION && (!d->group || s->owner), known = ours || r->read;
+    bool ours = s && s->from == FERRY_FROM_POSITION && (!d->group || s->owner), known = ours || r->read;
     uint64_t next = ours ? s->next : r->at;
     int64_t behind = known && j->end > next ? (int64_t)(j->end - next) : known ? 0 : -1;
     ferry_map_put(m, "lag", ferry_int(a->streams ? behind : r->lag + in_hand(a, r)));

@@ -59,7 +59,7 @@ static void note_token(job *j, const ferry__frame *f)
         r = r->next;
     if (!r || !f || !ferry__amqp_token_read(f, &t))
         return;
-    r->read = t.from != FERRY__FROM_TIME;
+    r->read = t.from != FERRY_FROM_TIME;
     r->at = t.next;
 }
 

@@ -41,14 +41,14 @@ static int64_t at_time(ferry__file *f, int topic, const ferry__page_topic *p, in
 static int64_t start_of(ferry__file *f, ferry__event_listener *l, int topic, const ferry__event_wish *w, int *error)
 {
     const ferry__page_topic *p = ferry__page_topic_of(&f->page, topic);
-    *error = w->from == FERRY__FROM_NEW ? SQLITE_OK : ferry__event_trim_all(f, topic);
+    *error = w->from == FERRY_FROM_NEW ? SQLITE_OK : ferry__event_trim_all(f, topic);
     int64_t first = atomic_load(&p->first), end = atomic_load(&p->end);
     switch (w->from) {
-    case FERRY__FROM_EARLIEST:
+    case FERRY_FROM_EARLIEST:
         return first;
-    case FERRY__FROM_TIME:
+    case FERRY_FROM_TIME:
         return at_time(f, topic, p, w->time_ms, error);
-    case FERRY__FROM_POSITION:
+    case FERRY_FROM_POSITION:
         break;
     default:
         return end;

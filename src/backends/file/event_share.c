@@ -185,7 +185,7 @@ void ferry__event_gone(ferry__file *f, ferry__event_listener *l)
     drop_tracks(f, l, true);
     forget_place(l);
     memset(l->identity, 0xff, sizeof l->identity);
-    l->wish.from = FERRY__FROM_EARLIEST;
+    l->wish.from = FERRY_FROM_EARLIEST;
     f->more = true;
 }
 

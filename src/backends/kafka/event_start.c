@@ -95,10 +95,10 @@ static void judge_position(ferry__feed_plan *p, const int64_t *low)
 static rd_kafka_resp_err_t choose(rd_kafka_t *rk, ferry__feed_plan *p, const int64_t *low)
 {
     size_t size = (size_t)p->count * sizeof *low;
-    memcpy(p->start, p->wish.from == FERRY__FROM_EARLIEST ? low : p->end, size);
-    if (p->wish.from == FERRY__FROM_POSITION)
+    memcpy(p->start, p->wish.from == FERRY_FROM_EARLIEST ? low : p->end, size);
+    if (p->wish.from == FERRY_FROM_POSITION)
         judge_position(p, low);
-    if (p->wish.from != FERRY__FROM_TIME)
+    if (p->wish.from != FERRY_FROM_TIME)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_resp_err_t err =
         ferry__domains_offsets(rk, p->topic, p->count, p->wish.time_ms > 0 ? p->wish.time_ms : 0, p->start);

@@ -115,17 +115,17 @@ void redis__start_done(redis__start *s)
 
 static void word_from(ferry__buf *b, const redis__start *s, const char *at)
 {
-    static const char *const modes[] = {[FERRY__FROM_NEW] = "new",
-                                        [FERRY__FROM_EARLIEST] = "earliest",
-                                        [FERRY__FROM_TIME] = "time",
-                                        [FERRY__FROM_POSITION] = "at"};
+    static const char *const modes[] = {[FERRY_FROM_NEW] = "new",
+                                        [FERRY_FROM_EARLIEST] = "earliest",
+                                        [FERRY_FROM_TIME] = "time",
+                                        [FERRY_FROM_POSITION] = "at"};
     redis__word(b, s->fresh ? modes[s->from] : "on");
     if (!s->fresh)
         redis__word(b, at);
-    else if (s->from == FERRY__FROM_TIME)
+    else if (s->from == FERRY_FROM_TIME)
         redis__word_number(b, s->time_ms > 0 ? s->time_ms : 0);
     else
-        redis__word(b, s->from == FERRY__FROM_POSITION && s->position ? s->position : "");
+        redis__word(b, s->from == FERRY_FROM_POSITION && s->position ? s->position : "");
 }
 
 void redis__start_ask(redis__pipe *p, redis__start *s, const char *domain, const char *group, const char *only,

@@ -10,11 +10,7 @@
 static ferry_status take_options(ferry_call_options *o, const ferry_call_options *given, char *why)
 {
     ferry_status status = ferry__options_take(o, sizeof *o, given, why);
-    if (status == FERRY_OK && o->confirm != FERRY_QUEUED && o->confirm != FERRY_CONFIRMED) {
-        ferry__why(why, "confirm is neither FERRY_QUEUED nor FERRY_CONFIRMED");
-        status = FERRY_INVALID;
-    }
-    return status;
+    return status == FERRY_OK ? ferry__options_confirm(o->confirm, why) : status;
 }
 
 static ferry__orders orders(ferry__kind kind, ferry_verb verb, const char *route, ferry_value *data,
@@ -124,15 +120,8 @@ static ferry_status no_wait(ferry *f, ferry_verb verb, const char *route, ferry_
     char why[FERRY_WHY_SIZE] = "";
     ferry_call_options o;
     ferry_status status = take_options(&o, given, why);
-    ferry_future *u = f && status == FERRY_OK ? ferry__future_new(f) : NULL;
-    if (!u) {
-        ferry_value_free(data);
-        status = status == FERRY_OK ? FERRY_NO_MEMORY : status;
-        ferry__why(why, "%s", *why ? why : "out of memory");
-    } else {
-        ferry__orders all = orders(FERRY__POST, verb, route, data, &o);
-        status = o.confirm == FERRY_CONFIRMED ? ferry__future_confirm(u, &all, why) : ferry__future_post(u, &all, why);
-    }
+    ferry__orders all = orders(FERRY__POST, verb, route, data, &o);
+    status = ferry__future_hand_over(f, &all, o.confirm, status, why);
     ferry__why(o.why, "%s", status == FERRY_OK ? "" : why);
     return status;
 }

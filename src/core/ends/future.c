@@ -260,7 +260,7 @@ ferry_reply *ferry_await(ferry_future *u)
     return ferry__future_collect(u);
 }
 
-ferry_status ferry__future_confirm(ferry_future *u, ferry__orders *o, char *why)
+static ferry_status confirm_one(ferry_future *u, ferry__orders *o, char *why)
 {
     ferry__future_start(u, o, true);
     ferry_reply *r = ferry_await(u);
@@ -269,6 +269,17 @@ ferry_status ferry__future_confirm(ferry_future *u, ferry__orders *o, char *why)
         ferry__why(why, "%s", ferry_error_at(r, 0)->message);
     ferry_reply_free(r);
     return status;
+}
+
+ferry_status ferry__future_hand_over(ferry *f, ferry__orders *o, ferry_confirm confirm, ferry_status status, char *why)
+{
+    ferry_future *u = f && status == FERRY_OK ? ferry__future_new(f) : NULL;
+    if (u)
+        return confirm == FERRY_CONFIRMED ? confirm_one(u, o, why) : ferry__future_post(u, o, why);
+    ferry_value_free(o->data);
+    o->data = NULL;
+    ferry__why(why, "%s", *why ? why : "out of memory");
+    return status == FERRY_OK ? FERRY_NO_MEMORY : status;
 }
 
 static size_t find_ended(ferry_future *const *futures, size_t n)

@@ -42,8 +42,9 @@ uint64_t      ferry__future_start(ferry_future *u, ferry__orders *o, bool stays)
 uint64_t      ferry__future_refuse(ferry_future *u, ferry__orders *o, ferry_status status, const char *why);
 /* Sends one that nobody waits for; not OK: nothing was sent, and the future is gone. */
 ferry_status  ferry__future_post(ferry_future *u, ferry__orders *o, char *why);
-/* Sends one and waits until the broker has it. */
-ferry_status  ferry__future_confirm(ferry_future *u, ferry__orders *o, char *why);
+/* Sends what nobody waits to be answered, a post or an event: until it is queued, or until the broker has it. Takes o->data; `status`
+ * is what the options are like: not OK, and it is answered. */
+ferry_status  ferry__future_hand_over(ferry *f, ferry__orders *o, ferry_confirm confirm, ferry_status status, char *why);
 /* A ready frame with its own id, as a confirmed post to that name; takes it. Without the lock. */
 ferry_status  ferry__future_resend(ferry *f, const char *to, ferry__frame *frame, int64_t until_ms, char *why);
 /* With the lock held. */

@@ -27,6 +27,14 @@ ferry_status ferry__options_take(void *to, size_t known, const void *given, char
     return FERRY_OK;
 }
 
+ferry_status ferry__options_confirm(ferry_confirm confirm, char *why)
+{
+    if (confirm == FERRY_QUEUED || confirm == FERRY_CONFIRMED)
+        return FERRY_OK;
+    ferry__why(why, "confirm is neither FERRY_QUEUED nor FERRY_CONFIRMED");
+    return FERRY_INVALID;
+}
+
 static bool parse(const char *text, long long most, long long *value)
 {
     char *end;

@@ -108,10 +108,7 @@ static bool make_wish(ferry *f, ferry__wish *w, const char *pattern, const ferry
     w->pattern = copy(pattern);
     w->position = o->from == FERRY_FROM_POSITION ? copy(o->position) : NULL;
     w->box = make_box(f, pattern, o->group);
-    w->from = (int)o->from == FERRY__FROM_EARLIEST ? FERRY__FROM_EARLIEST
-              : (int)o->from == FERRY__FROM_TIME   ? FERRY__FROM_TIME
-              : o->from == FERRY_FROM_POSITION     ? FERRY__FROM_POSITION
-                                                   : FERRY__FROM_NEW;
+    w->from = o->from;
     w->time_ms = o->time_ms;
     return w->pattern && w->box && (!o->group || w->group) && (o->from != FERRY_FROM_POSITION || w->position);
 }
@@ -182,7 +179,7 @@ static ferry_status same_group(const ferry *f, const ferry_subscription *s, char
 
 static ferry_status supported(const ferry *f, const ferry__wish *w, char *why)
 {
-    if (w->from == FERRY__FROM_NEW || f->link.bits & FERRY__REPLAYS)
+    if (w->from == FERRY_FROM_NEW || f->link.bits & FERRY__REPLAYS)
         return FERRY_OK;
     ferry__why(why, "%s: keeps no history of events%s", f->url.scheme,
                strcmp(f->url.scheme, "amqp") == 0 || strcmp(f->url.scheme, "amqps") == 0
@@ -349,10 +346,7 @@ ferry_status ferry_seek(ferry_subscription *s, ferry_from from, int64_t time_ms,
     if (status != FERRY_OK)
         return status;
     ferry__wish to = s->wish;
-    to.from = from == FERRY_FROM_NEW        ? FERRY__FROM_NEW
-              : from == FERRY_FROM_EARLIEST ? FERRY__FROM_EARLIEST
-              : from == FERRY_FROM_TIME     ? FERRY__FROM_TIME
-                                            : FERRY__FROM_POSITION;
+    to.from = from;
     to.time_ms = time_ms;
     to.position = position;
     ferry__link_lock(&s->f->link);

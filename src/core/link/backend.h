@@ -46,7 +46,7 @@ typedef struct ferry__wish {
                            * POSTS source that `retry` delivers to */
     const char *pattern;  /* "order.*": events of other routes may be left out, the core drops them */
     /* where it starts: a group only when it has no position yet, else it goes on where it was */
-    enum { FERRY__FROM_NEW, FERRY__FROM_EARLIEST, FERRY__FROM_TIME, FERRY__FROM_POSITION } from;
+    ferry_from  from;
     int64_t     time_ms;  /* wall clock */
     const char *position; /* a text that FERRY__LAG answered */
 } ferry__wish;
